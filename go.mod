@@ -1,0 +1,3 @@
+module github.com/wspawn/wspawn
+
+go 1.26
