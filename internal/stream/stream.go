@@ -1,0 +1,137 @@
+// Package stream turns an HTTP request into one full-duplex byte stream.
+//
+// [Upgrade] is the only place that knows how the connection below a request is
+// taken over: with a 101 answer on HTTP/1.1 (RFC 9110, section 7.8), later with
+// a 200 answer on an HTTP/2 stream (RFC 8441). Callers hand in the header lines
+// of the answer and get bytes in both directions; what those bytes mean is
+// theirs.
+package stream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"time"
+)
+
+// answerTimeout bounds the write of the answer. It is a few hundred bytes, so
+// only a client that reads nothing at all, and has let earlier answers fill its
+// window, ever meets it.
+const answerTimeout = 10 * time.Second
+
+// owned are the lines of the answer that are not the caller's to choose: they
+// describe this connection, or would announce a body that a 101 cannot have
+// (RFC 9110, sections 6.4.1 and 8.6). The keys are in canonical form.
+var owned = map[string]bool{
+	"Connection":        true,
+	"Content-Length":    true,
+	"Keep-Alive":        true,
+	"Proxy-Connection":  true,
+	"Te":                true,
+	"Trailer":           true,
+	"Transfer-Encoding": true,
+	"Upgrade":           true,
+}
+
+// Upgrade answers r with 101 Switching Protocols and takes its connection over.
+//
+// The answer has a Connection line, an Upgrade line (the one in header, or
+// "websocket"), and the lines of header in the spelling given there. Lines that
+// a middleware has put into w.Header() are sent too unless header has the same
+// name; Sec-WebSocket-* lines are taken from header alone. The answer leaves in
+// one write.
+//
+// conn is the bare connection of the server, not a wrapper of this package: a
+// *net.TCPConn stays visible as one. Its deadlines are cleared. buffered is what
+// the client sent glued to its request; it comes before anything read from conn
+// and is a copy of its own, so that the buffers of net/http can be freed.
+//
+// An error that matches [http.ErrNotSupported] means that nothing was written
+// and w can still answer; after any other error the connection is closed.
+func Upgrade(w http.ResponseWriter, r *http.Request, header http.Header) (conn net.Conn, buffered []byte, err error) {
+	if Extended(r) {
+		return nil, nil, fmt.Errorf("upgrade: extended CONNECT: %w", http.ErrNotSupported)
+	}
+	// The answer is built first: w.Header() is not ours to read after Hijack.
+	answer := appendAnswer(w.Header(), header)
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, fmt.Errorf("upgrade: %w", err)
+	}
+	// Peek cannot fail for what is buffered already.
+	if n := rw.Reader.Buffered(); n > 0 {
+		glued, _ := rw.Reader.Peek(n)
+		buffered = bytes.Clone(glued)
+	}
+	if err = writeAnswer(conn, answer); err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("upgrade: client is gone: %w", err)
+	}
+	return conn, buffered, nil
+}
+
+// writeAnswer sends the head and leaves conn without deadlines.
+func writeAnswer(conn net.Conn, answer []byte) error {
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(answer); err != nil {
+		return err
+	}
+	return conn.SetWriteDeadline(time.Time{})
+}
+
+// appendAnswer builds the head of the 101 answer.
+func appendAnswer(middleware, header http.Header) []byte {
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	upgrade, ok := "websocket", false
+	lines := make(http.Header, len(header)+len(middleware)+2)
+	named := make(map[string]bool, len(header))
+	for name, values := range header {
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		named[key] = true
+		if key == "Upgrade" && len(values) > 0 && !ok {
+			upgrade, ok = values[0], true
+		}
+		if !owned[key] {
+			lines[name] = values
+		}
+	}
+	for name, values := range middleware {
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		if !owned[key] && !named[key] && !strings.HasPrefix(key, "Sec-Websocket-") {
+			lines[name] = values
+		}
+	}
+	lines["Upgrade"] = []string{upgrade}
+	lines["Connection"] = []string{"Upgrade"}
+	// Write sorts the lines, replaces line breaks in values and cannot fail here.
+	_ = lines.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+type extendedKey struct{}
+
+// MarkExtended returns a copy of r that [Extended] knows as a WebSocket request
+// which came as an extended CONNECT. Whoever gives such a request the shape of a
+// GET, once and before routing, marks it with this.
+func MarkExtended(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), extendedKey{}, true))
+}
+
+// Extended reports whether r is a marked extended CONNECT request: it has no
+// Sec-WebSocket-Key and no Upgrade to check (RFC 8441, section 5), and its
+// stream ends when the HTTP handler returns.
+func Extended(r *http.Request) bool {
+	marked, _ := r.Context().Value(extendedKey{}).(bool)
+	return marked
+}
