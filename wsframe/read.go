@@ -1,0 +1,135 @@
+package wsframe
+
+import (
+	"io"
+
+	"github.com/wspawn/wspawn/internal/rawio"
+)
+
+// nextPart waits for the next part of a data message. On an error it sets readErr. It needs
+// reading.
+func (c *Conn) nextPart(part *Part) error {
+	for c.readErr == nil {
+		if len(c.rest) == 0 {
+			c.kick()
+			c.life.waiting()
+			chunk, err := c.in.Next()
+			c.life.received()
+			if err != nil {
+				return c.readFailed(err)
+			}
+			c.rest = chunk[rawio.Gap:]
+		}
+		n, ok := c.parser.next(c.rest, part)
+		c.rest = c.rest[n:]
+		if len(c.rest) == 0 {
+			c.rest = nil
+		}
+		if err := c.parser.err; err != nil {
+			return c.readFailed(err)
+		}
+		if !ok {
+			continue
+		}
+		if !part.Op.Control() {
+			c.kick()
+			return nil
+		}
+		if err := c.control(part); err != nil {
+			return c.readFailed(err)
+		}
+	}
+	return c.readErr
+}
+
+// ReadMessage waits for a whole message and returns it appended to buf[:0], so that a loop that
+// passes the slice back in does not allocate. What is left of a message that [Conn.NextReader]
+// began is skipped.
+func (c *Conn) ReadMessage(buf []byte) (Opcode, []byte, error) {
+	c.reading.Lock()
+	defer c.unlockReading()
+	if err := c.finishMessage(); err != nil {
+		return 0, nil, err
+	}
+	buf = buf[:0]
+	for {
+		var part Part
+		if err := c.nextPart(&part); err != nil {
+			return 0, nil, err
+		}
+		buf = append(buf, part.Payload...)
+		if part.End {
+			return part.Op, buf, nil
+		}
+	}
+}
+
+// NextReader waits for the next message and returns a reader of its payload, which arrives as the
+// peer sends it: nothing is collected. It ends with io.EOF, or with the *[CloseError] of a
+// connection that ended inside the message. Text that turns out not to be UTF-8 ends the connection
+// where that is found, so its beginning may have been delivered. The reader is valid until the next
+// message is asked for; what was not read of it is then skipped.
+func (c *Conn) NextReader() (Opcode, io.Reader, error) {
+	c.reading.Lock()
+	defer c.unlockReading()
+	if err := c.finishMessage(); err != nil {
+		return 0, nil, err
+	}
+	if err := c.nextPart(&c.current); err != nil {
+		return 0, nil, err
+	}
+	return c.current.Op, (*messageReader)(c), nil
+}
+
+// finishMessage skips what is left of the message that is being read.
+func (c *Conn) finishMessage() error {
+	for c.readErr == nil && c.parser.midMessage() && !c.current.End && c.current.Op != 0 {
+		c.nextPart(&c.current)
+	}
+	c.current = Part{}
+	if c.readErr != nil {
+		return c.readErr
+	}
+	return nil
+}
+
+func (d *Parser) midMessage() bool { return d.message != 0 }
+
+// A messageReader is a Conn seen as the reader of its current message.
+type messageReader Conn
+
+func (r *messageReader) Read(p []byte) (int, error) {
+	c := (*Conn)(r)
+	c.reading.Lock()
+	defer c.unlockReading()
+	for len(c.current.Payload) == 0 {
+		if c.current.End || c.current.Op == 0 {
+			return 0, io.EOF
+		}
+		if err := c.nextPart(&c.current); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.current.Payload)
+	c.current.Payload = c.current.Payload[n:]
+	return n, nil
+}
+
+// ReadFrame waits for a whole data frame and returns it as it came, with its payload appended to
+// buf[:0]: the fragments of a message are not put together. Control frames are handled as always,
+// and text is checked as always. It must not be mixed with the other ways to read inside a message.
+func (c *Conn) ReadFrame(buf []byte) (Frame, error) {
+	c.reading.Lock()
+	defer c.unlockReading()
+	buf = buf[:0]
+	for {
+		var part Part
+		if err := c.nextPart(&part); err != nil {
+			return Frame{}, err
+		}
+		buf = append(buf, part.Payload...)
+		if part.FrameEnd {
+			return Frame{Fin: part.End, Op: part.FrameOp, Payload: buf}, nil
+		}
+	}
+}
