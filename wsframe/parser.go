@@ -17,6 +17,7 @@ type Part struct {
 
 	Start, End           bool   // the first, the last part of a message
 	FrameStart, FrameEnd bool   // the first, the last part of a frame
+	FrameFin             bool   // the FIN bit: the message ends with this frame
 	FrameOp              Opcode // as on the wire: OpContinuation for further fragments
 	FrameLength          int64  // of the payload of the frame, as its header says
 }
@@ -97,7 +98,7 @@ func (d *Parser) next(p []byte, part *Part) (n int, ok bool) {
 	*part = Part{
 		Op: d.message, Payload: payload,
 		Start: !d.started && d.op != OpContinuation, End: end && d.fin,
-		FrameStart: !d.started, FrameEnd: end, FrameOp: d.op, FrameLength: d.length,
+		FrameStart: !d.started, FrameEnd: end, FrameFin: d.fin, FrameOp: d.op, FrameLength: d.length,
 	}
 	d.started = true
 	if d.message == OpText && (!d.text.valid(payload) || part.End && !d.text.complete()) {
@@ -131,7 +132,7 @@ func (d *Parser) nextControl(p []byte, part *Part) (n int, ok bool) {
 	d.closed = d.op == OpClose
 	*part = Part{
 		Op: d.op, Payload: payload, Start: true, End: true,
-		FrameStart: true, FrameEnd: true, FrameOp: d.op, FrameLength: d.length,
+		FrameStart: true, FrameEnd: true, FrameFin: true, FrameOp: d.op, FrameLength: d.length,
 	}
 	return n, true
 }
