@@ -1,0 +1,290 @@
+package stdio
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"unicode/utf8"
+
+	"github.com/wspawn/wspawn/internal/rawio"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// A decoder turns the output of a program into messages to the client. Messages that came whole are
+// framed into one buffer, or where they lie, and written together when the chunk is done.
+type decoder struct {
+	o      *Options
+	conn   *wsframe.Conn
+	stream string // "stdout" or "stderr" with PassStderr, else ""
+
+	buf    *[rawio.BufferSize]byte // from the pool, while a chunk is at work
+	frames []byte                  // in buf: encoded, not written
+	err    error                   // of the connection: from then on output is read and dropped
+	total  int64                   // bytes read
+
+	// partial is the beginning of a message that is not complete, behind a gap for a header.
+	// With splitting set, what came before it has been sent as fragments.
+	partial   []byte
+	splitting bool
+	left      int64 // Length: of the message; partial then starts with the prefix until it is known
+	inMessage bool  // Length: left is known
+}
+
+// chunk takes what one read returned: chunk[rawio.Gap:].
+func (d *decoder) chunk(chunk []byte) {
+	d.total += int64(len(chunk) - rawio.Gap)
+	if d.err != nil {
+		return
+	}
+	switch d.o.Framing {
+	case Lines, JSON:
+		d.delimited(chunk, '\n')
+	case Null:
+		d.delimited(chunk, 0)
+	case Length:
+		d.prefixed(chunk)
+	case Raw:
+		d.raw(chunk)
+	}
+	d.flush()
+	if d.buf != nil {
+		rawio.PutBuffer(d.buf)
+		d.buf = nil
+	}
+}
+
+// end takes the end of the stream: an unfinished last line is a message as well. It reports false
+// when the program ended in the middle of a message.
+func (d *decoder) end() (whole bool) {
+	whole = true
+	if d.err == nil && (d.pending() > 0 || d.splitting || d.inMessage) {
+		if d.o.Framing == Length {
+			whole = false
+		} else {
+			d.complete(d.grow(0), rawio.Gap, rawio.Gap+d.pending())
+		}
+	}
+	d.partial = nil
+	d.flush()
+	if d.buf != nil {
+		rawio.PutBuffer(d.buf)
+		d.buf = nil
+	}
+	return whole
+}
+
+func (d *decoder) pending() int { return max(len(d.partial)-rawio.Gap, 0) }
+
+// grow makes room for n more bytes of a partial message.
+func (d *decoder) grow(n int) []byte {
+	if d.partial == nil {
+		d.partial = make([]byte, rawio.Gap, rawio.Gap+n)
+	}
+	return d.partial
+}
+
+func (d *decoder) delimited(chunk []byte, delimiter byte) {
+	for start := rawio.Gap; d.err == nil; {
+		n := bytes.IndexByte(chunk[start:], delimiter)
+		if n < 0 {
+			d.collect(chunk[start:])
+			return
+		}
+		end := start + n
+		if d.pending() > 0 {
+			d.partial = append(d.partial, chunk[start:end]...)
+			d.complete(d.partial, rawio.Gap, len(d.partial))
+		} else {
+			d.completeLast(chunk, start, end, end+1 == len(chunk))
+		}
+		d.partial = nil
+		if start = end + 1; start == len(chunk) {
+			return
+		}
+	}
+}
+
+// collect keeps the beginning of a message, or sends it on as a fragment once that is too much.
+func (d *decoder) collect(p []byte) {
+	d.partial = append(d.grow(len(p)), p...)
+	if !d.splitting && d.pending() <= d.o.maxLine() {
+		return
+	}
+	if d.o.LongLine == Refuse || d.o.Framing == JSON {
+		d.close(wsframe.CloseTooBig, "the program sent a message that is too large")
+		return
+	}
+	held := 0 // what must stay: part of a character, or a CR that may belong to the line end
+	if text := d.partial[rawio.Gap:]; !d.o.Binary {
+		held = wsframe.IncompleteRune(text)
+	}
+	if d.o.Framing == Lines && d.partial[len(d.partial)-1] == '\r' {
+		held = 1
+	}
+	end := len(d.partial) - held
+	d.fragment(d.partial, rawio.Gap, end, false)
+	d.partial = append(d.partial[:rawio.Gap], d.partial[end:]...)
+}
+
+// complete is completeLast for a message behind which the chunk may go on.
+func (d *decoder) complete(buf []byte, start, end int) { d.completeLast(buf, start, end, false) }
+
+// completeLast takes a whole message, or the last part of one that is being split: buf[start:end],
+// with at least rawio.Gap dead bytes in front. Last says that nothing follows it in the chunk.
+func (d *decoder) completeLast(buf []byte, start, end int, last bool) {
+	if d.o.Framing == Lines && end > start && buf[end-1] == '\r' {
+		end--
+	}
+	switch {
+	case d.o.Framing == JSON:
+		d.verb(buf[start:end])
+	case d.stream != "":
+		d.tagged(buf[start:end])
+	case d.splitting:
+		d.fragment(buf, start, end, true)
+	default:
+		op := d.o.opcode()
+		buf, start, end, op = d.valid(buf, start, end, op)
+		d.emit(buf, start, end, op, true, last)
+	}
+}
+
+// fragment sends a part of a message that is too large to be collected.
+func (d *decoder) fragment(buf []byte, start, end int, fin bool) {
+	if d.stream != "" { // JSON objects cannot be split: each piece is one
+		d.tagged(buf[start:end])
+		return
+	}
+	op := wsframe.OpContinuation
+	if !d.splitting {
+		op = d.o.opcode()
+	}
+	d.splitting = !fin
+	buf, start, end, _ = d.valid(buf, start, end, wsframe.OpContinuation)
+	d.emit(buf, start, end, op, fin, true)
+}
+
+// valid applies InvalidUTF8 to a message or, with OpContinuation, to a part of one.
+func (d *decoder) valid(buf []byte, start, end int, op wsframe.Opcode) ([]byte, int, int, wsframe.Opcode) {
+	if d.o.Binary || utf8.Valid(buf[start:end]) {
+		return buf, start, end, op
+	}
+	switch {
+	case d.o.InvalidUTF8 == Refuse:
+		d.close(wsframe.CloseInvalidPayload, "the program sent text that is not UTF-8")
+	case d.o.InvalidUTF8 == AsBinary && op == wsframe.OpText:
+		return buf, start, end, wsframe.OpBinary
+	default:
+		fixed := append(make([]byte, rawio.Gap), bytes.ToValidUTF8(buf[start:end], []byte("\uFFFD"))...)
+		return fixed, rawio.Gap, len(fixed), op
+	}
+	return buf, start, end, op
+}
+
+// emit sends a frame. A large one, and one that is alone, goes out from where it lies, with its
+// header in the dead bytes in front of it; others are copied into the buffer of frames.
+func (d *decoder) emit(buf []byte, start, end int, op wsframe.Opcode, fin, last bool) {
+	const large = 8 << 10
+	if d.err != nil {
+		return
+	}
+	n := end - start
+	if n >= large || last && len(d.frames) == 0 {
+		d.flush()
+		h := wsframe.PutHeader(buf[:start], op, fin, int64(n))
+		d.write(buf[h:end])
+		return
+	}
+	if d.buf == nil {
+		d.buf = rawio.GetBuffer()
+		d.frames = d.buf[:0]
+	}
+	if cap(d.frames)-len(d.frames) < n+wsframe.MaxHeader {
+		d.flush()
+	}
+	d.frames = wsframe.AppendHeader(d.frames, op, fin, int64(n))
+	d.frames = append(d.frames, buf[start:end]...)
+}
+
+func (d *decoder) flush() {
+	if len(d.frames) > 0 && d.err == nil {
+		d.write(d.frames)
+	}
+	d.frames = d.frames[:0]
+}
+
+func (d *decoder) write(frames []byte) {
+	if d.err == nil {
+		d.err = d.conn.WriteEncoded(frames)
+	}
+}
+
+// close ends the session for something that the program sent, behind all that came before.
+func (d *decoder) close(code wsframe.CloseCode, reason string) {
+	if d.err == nil {
+		d.flush()
+		d.conn.WriteClose(code, reason)
+		d.err = wsframe.ErrCloseSent
+	}
+}
+
+// prefixed takes messages with a length of four bytes in front.
+func (d *decoder) prefixed(chunk []byte) {
+	for start := rawio.Gap; d.err == nil && (start < len(chunk) || d.inMessage && d.left == 0); {
+		if !d.inMessage {
+			n := min(4-d.pending(), len(chunk)-start)
+			d.partial = append(d.grow(4), chunk[start:start+n]...)
+			if start += n; d.pending() == 4 {
+				d.left, d.inMessage = int64(binary.BigEndian.Uint32(d.partial[rawio.Gap:])), true
+				d.partial = nil
+			}
+			continue
+		}
+		end := start + int(min(d.left, int64(len(chunk)-start)))
+		d.left -= int64(end - start)
+		switch {
+		case d.left > 0:
+			d.collect(chunk[start:end])
+		case d.pending() > 0:
+			d.partial = append(d.partial, chunk[start:end]...)
+			d.complete(d.partial, rawio.Gap, len(d.partial))
+		default:
+			d.completeLast(chunk, start, end, end == len(chunk))
+		}
+		if start = end; d.left == 0 {
+			d.inMessage, d.partial = false, nil
+		}
+	}
+}
+
+// raw sends the chunk as it is, for text without the beginning of a character at its end, which
+// goes into the gap of the next one.
+func (d *decoder) raw(chunk []byte) {
+	start, end := rawio.Gap, len(chunk)
+	if !d.o.Binary {
+		start -= copy(chunk[rawio.Gap-d.pending():], d.partial[len(d.partial)-d.pending():])
+		d.partial = nil
+		if held := wsframe.IncompleteRune(chunk[start:]); held > 0 {
+			end -= held
+			d.partial = append(d.grow(held), chunk[end:]...)
+		}
+	}
+	if end > start {
+		d.completeLast(chunk, start, end, true)
+	}
+}
+
+// tagged sends a line with the name of its stream.
+func (d *decoder) tagged(line []byte) {
+	b, _ := json.Marshal(struct {
+		Stream string `json:"stream"`
+		Data   string `json:"data"`
+	}{d.stream, string(line)})
+	d.own(wsframe.OpText, b)
+}
+
+// own sends a message that lies in memory of its own.
+func (d *decoder) own(op wsframe.Opcode, p []byte) {
+	buf := append(make([]byte, rawio.Gap, rawio.Gap+len(p)), p...)
+	d.emit(buf, rawio.Gap, len(buf), op, true, false)
+}

@@ -1,0 +1,168 @@
+package stdio
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// An encoder turns messages of the client into the input of a program.
+type encoder struct {
+	o     *Options
+	out   []byte
+	moved bool // out does not lie in the batch any more
+
+	message []byte // Length: the fragments of a message whose length is not known yet
+	base64  []byte // JSON: bytes of a binary message that do not make a group of three yet
+}
+
+// encode turns what is left of a batch into what is to be written, in the memory of the batch where
+// that has room (always, without escapes and JSON). The error is how to close the connection; what
+// came before the message that caused it is returned with it.
+func (e *encoder) encode(b *wsframe.Batch) (out []byte, err *wsframe.CloseError) {
+	e.out, e.moved = b.Space(), false
+	for part := b.Next(); part != nil && err == nil; part = b.Next() {
+		if part.Start && e.o.refuses(part.Op) {
+			err = closeError(wsframe.CloseUnsupported, "this service does not take "+part.Op.String()+" messages")
+			break
+		}
+		switch e.o.Framing {
+		case Lines:
+			err = e.delimited(part, '\n', 'n')
+		case Null:
+			err = e.delimited(part, 0, '0')
+		case Length:
+			err = e.prefixed(part)
+		case JSON:
+			e.json(part)
+		case Raw:
+			e.out = append(e.out, part.Payload...)
+		}
+	}
+	out, e.out = e.out, nil
+	return out, err
+}
+
+func closeError(code wsframe.CloseCode, reason string) *wsframe.CloseError {
+	return &wsframe.CloseError{Code: code, Reason: reason}
+}
+
+// leave copies the output out of the batch, so that it may grow over what is not parsed yet.
+func (e *encoder) leave() {
+	if !e.moved {
+		e.out, e.moved = slices.Clone(e.out), true
+	}
+}
+
+func (e *encoder) delimited(part *wsframe.Part, delimiter, letter byte) *wsframe.CloseError {
+	switch e.o.Delimiters {
+	case Refuse:
+		if bytes.IndexByte(part.Payload, delimiter) >= 0 {
+			return closeError(wsframe.ClosePolicy, "messages must not contain the delimiter of lines")
+		}
+		e.out = append(e.out, part.Payload...)
+	case Escape:
+		e.escape(part.Payload, delimiter, letter)
+	default:
+		e.out = append(e.out, part.Payload...)
+	}
+	if part.End {
+		e.out = append(e.out, delimiter)
+	}
+	return nil
+}
+
+func (e *encoder) escape(p []byte, delimiter, letter byte) {
+	for _, c := range p {
+		switch c {
+		case delimiter:
+			e.leave()
+			e.out = append(e.out, '\\', letter)
+		case '\\':
+			e.leave()
+			e.out = append(e.out, '\\', '\\')
+		default:
+			e.out = append(e.out, c)
+		}
+	}
+}
+
+// prefixed streams messages of one frame, whose length is known from the start.
+func (e *encoder) prefixed(part *wsframe.Part) *wsframe.CloseError {
+	length := part.FrameLength
+	switch {
+	case e.message == nil && part.FrameFin && part.FrameOp != wsframe.OpContinuation:
+		if part.FrameStart {
+			if length > math.MaxUint32 {
+				return closeError(wsframe.CloseTooBig, "message too large for a length of four bytes")
+			}
+			e.out = binary.BigEndian.AppendUint32(e.out, uint32(length))
+		}
+		e.out = append(e.out, part.Payload...)
+	case !part.End:
+		e.message = append(e.message, part.Payload...)
+	default:
+		if int64(len(e.message))+length > math.MaxUint32 {
+			return closeError(wsframe.CloseTooBig, "message too large for a length of four bytes")
+		}
+		e.leave()
+		e.out = binary.BigEndian.AppendUint32(e.out, uint32(len(e.message)+len(part.Payload)))
+		e.out = append(append(e.out, e.message...), part.Payload...)
+		e.message = nil
+	}
+	return nil
+}
+
+// json streams messages too: text escaped, binary in base64.
+func (e *encoder) json(part *wsframe.Part) {
+	e.leave()
+	if part.Start {
+		e.out = append(append(append(e.out, `{"type":"`...), part.Op.String()...), `","data":"`...)
+	}
+	if part.Op == wsframe.OpText {
+		e.out = appendEscaped(e.out, part.Payload)
+	} else {
+		e.base64 = append(e.base64, part.Payload...)
+		n := len(e.base64)
+		if !part.End {
+			n -= n % 3
+		}
+		e.out = base64.StdEncoding.AppendEncode(e.out, e.base64[:n])
+		e.base64 = append(e.base64[:0], e.base64[n:]...)
+	}
+	if part.End {
+		e.out = append(e.out, "\"}\n"...)
+		e.base64 = nil
+	}
+}
+
+// appendEscaped appends the inside of a JSON string. Bytes from 0x80 are left alone, so the text may
+// be cut anywhere.
+func appendEscaped(dst, p []byte) []byte {
+	const hex = "0123456789abcdef"
+	start := 0
+	for i, c := range p {
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, p[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xF])
+		}
+	}
+	return append(dst, p[start:]...)
+}

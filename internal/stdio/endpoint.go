@@ -1,0 +1,119 @@
+// Package stdio connects each WebSocket to the standard streams of a program of its own.
+//
+// An [Endpoint] starts the program before the handshake is answered, so that what cannot be started
+// is an HTTP status. It turns messages into what the program reads and what the program writes into
+// messages, by a [Framing]; it stops the program when the client leaves and closes the connection
+// with the truth when the program ends. Which program, and with which environment, its Resolve
+// function says.
+package stdio
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/wspawn/wspawn/spawner"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// An Endpoint is a [wsframe.Endpoint]. Its fields must not change while it is in use.
+type Endpoint struct {
+	Spawner *spawner.Spawner
+
+	// Resolve finds what to run for a request. A *[wsframe.Rejection] refuses the request; other
+	// errors are those of package spawner, see [Refusal].
+	Resolve func(*wsframe.Request) (*Target, error)
+
+	Options Options
+
+	// Log gets a line for the start and the end of each session, and the errors. nil: none.
+	Log *slog.Logger
+
+	// Refuse turns an error of Resolve or of the start into an answer; nil: [Refusal].
+	Refuse func(error) *wsframe.Rejection
+}
+
+// A Target is what to run for one request.
+type Target struct {
+	Program *spawner.Program
+	Env     []string // behind that of the program
+	Args    []string // likewise
+	Dir     string   // instead of that of the program, if not ""
+
+	// Attrs go to the log lines of the session.
+	Attrs []slog.Attr
+
+	// Started and Ended are called at the start and at the end of the session. Optional.
+	Started func(pid int)
+	Ended   func(Summary)
+}
+
+// A Summary tells how a session was.
+type Summary struct {
+	Pid      int
+	Exit     spawner.ExitState
+	Close    wsframe.CloseError // how the connection ended
+	In, Out  int64              // bytes to and from the program
+	Duration time.Duration
+	StopErr  error // the program could not be stopped
+}
+
+// Refusal turns an error of package spawner into the answer to a request.
+func Refusal(err error) *wsframe.Rejection {
+	var r *wsframe.Rejection
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.Is(err, spawner.ErrLimit):
+		return busy("too many programs are running, try again later")
+	case errors.Is(err, spawner.ErrResources):
+		return busy("the server is out of resources, try again later")
+	case errors.Is(err, spawner.ErrClosed):
+		return busy("the server is shutting down")
+	case errors.Is(err, context.DeadlineExceeded):
+		return busy("the program could not be started in time, try again later")
+	case errors.Is(err, spawner.ErrNotFound):
+		return &wsframe.Rejection{Status: http.StatusBadGateway, Reason: "the program could not be found"}
+	}
+	// The client learns that it failed; why is in the log, since it may name files.
+	return &wsframe.Rejection{Status: http.StatusBadGateway, Reason: "the program could not be started"}
+}
+
+func busy(reason string) *wsframe.Rejection {
+	return &wsframe.Rejection{
+		Status: http.StatusServiceUnavailable, Reason: reason,
+		Header: http.Header{"Retry-After": {"5"}},
+	}
+}
+
+// Open starts the program of a request.
+func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Session, error) {
+	t, err := e.Resolve(r)
+	if err != nil {
+		return nil, e.refuse(r, err)
+	}
+	s := &session{e: e, t: t, started: time.Now()}
+	if e.Options.Events {
+		s.open = openEvent(r)
+	}
+	o := spawner.StartOptions{Env: t.Env, Args: t.Args, Dir: t.Dir, Label: t.Attrs, OnExit: s.onExit}
+	p, err := e.Spawner.Start(ctx, t.Program, o)
+	if err != nil {
+		return nil, e.refuse(r, err)
+	}
+	s.process = p
+	return s, nil
+}
+
+func (e *Endpoint) refuse(r *wsframe.Request, err error) error {
+	var rejection *wsframe.Rejection
+	if e.Log != nil && !errors.As(err, &rejection) {
+		e.Log.Error("program not started", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
+	}
+	if e.Refuse != nil {
+		return e.Refuse(err)
+	}
+	return Refusal(err)
+}

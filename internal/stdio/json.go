@@ -1,0 +1,108 @@
+package stdio
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// A verb is one line of a program in the JSON framing.
+type verb struct {
+	Type   string            `json:"type"` // text, binary, close, ping
+	Data   string            `json:"data"` // base64 for binary
+	Code   wsframe.CloseCode `json:"code"`
+	Reason string            `json:"reason"`
+}
+
+// verb does what a line of the program says. An error in it ends the session, since guessing what
+// was meant would only hide it.
+func (d *decoder) verb(line []byte) {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return
+	}
+	v, err := parseVerb(line)
+	if err == nil {
+		err = d.do(v)
+	}
+	if err != nil {
+		d.close(wsframe.CloseInternalError, "the program sent a bad line: "+err.Error())
+	}
+}
+
+func parseVerb(line []byte) (v verb, err error) {
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return v, fmt.Errorf("not a JSON object as expected: %w", err)
+	}
+	if dec.More() {
+		return v, errors.New("more than one JSON object on the line")
+	}
+	return v, nil
+}
+
+func (d *decoder) do(v verb) error {
+	switch v.Type {
+	case "text":
+		d.own(wsframe.OpText, []byte(v.Data))
+	case "binary":
+		p, err := base64.StdEncoding.DecodeString(v.Data)
+		if err != nil {
+			return fmt.Errorf("data of a binary message: %w", err)
+		}
+		d.own(wsframe.OpBinary, p)
+	case "ping":
+		if len(v.Data) > wsframe.MaxControlPayload {
+			return fmt.Errorf("ping with more than %d bytes", wsframe.MaxControlPayload)
+		}
+		d.flush()
+		d.write(wsframe.AppendFrame(nil, wsframe.Server, wsframe.Frame{Fin: true, Op: wsframe.OpPing, Payload: []byte(v.Data)}))
+	case "close":
+		if v.Code == 0 {
+			v.Code = wsframe.CloseNormal
+		}
+		if !v.Code.Sendable() {
+			return fmt.Errorf("close code %d may not be sent", v.Code)
+		}
+		d.close(v.Code, v.Reason)
+	default:
+		return fmt.Errorf("unknown type %q: use text, binary, ping or close", v.Type)
+	}
+	return nil
+}
+
+// openEvent describes a request to the program.
+func openEvent(r *wsframe.Request) []byte {
+	return event(struct {
+		Type      string      `json:"type"`
+		Method    string      `json:"method"`
+		Host      string      `json:"host"`
+		Path      string      `json:"path"`
+		Query     string      `json:"query"`
+		Remote    string      `json:"remote"`
+		Origin    string      `json:"origin,omitempty"`
+		Protocols []string    `json:"protocols,omitempty"`
+		Header    http.Header `json:"header"`
+	}{"open", r.Method, r.Host, r.URL.Path, r.URL.RawQuery, r.RemoteAddr, r.Origin, r.Protocols, r.Header})
+}
+
+func closeEvent(e *wsframe.CloseError) []byte {
+	return event(struct {
+		Type   string            `json:"type"`
+		Code   wsframe.CloseCode `json:"code"`
+		Reason string            `json:"reason"`
+	}{"close", e.Code, e.Reason})
+}
+
+func event(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // these types always can be
+		panic(err)
+	}
+	return append(b, '\n')
+}
