@@ -103,6 +103,10 @@ func (c *Conn) NetConn() net.Conn { return c.nc }
 // Done returns a channel that is closed when the network connection is closed.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
+// Ending reports whether a Close frame has been sent or the connection was cut. A handler of Receive
+// that waits for something asks this to give up.
+func (c *Conn) Ending() bool { return c.closeSent.Load() || c.aborted.Load() }
+
 // Err returns how the connection ended, as a *[CloseError], or nil while it has not.
 func (c *Conn) Err() error {
 	if cause := c.cause.Load(); cause != nil {
