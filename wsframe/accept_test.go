@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,10 +24,19 @@ const patience = 30 * time.Second
 func serve(t testing.TB, h http.Handler) (addr string) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.Start()
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
+}
+
+func serveTLS(t testing.TB, h http.Handler) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }
 
 // dialRaw opens a TCP connection and sends literal bytes.
@@ -193,7 +203,7 @@ func TestHandshakeAnswers(t *testing.T) {
 		{"a key without padding gets 400", handshake("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ"), 400, "base64", nil},
 		{"a key with stray bits gets 400", handshake("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR=="), 400, "base64", nil},
 		{"a key in URL letters gets 400", handshake("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j_Q=="), 400, "base64", nil},
-		{"a repeated key gets 400", handshake("+Sec-WebSocket-Key: "+testKey), 400, "repeated", nil},
+		{"a repeated key gets 400", handshake("+Sec-WebSocket-Key: " + testKey), 400, "repeated", nil},
 
 		{"a protocol with a blank gets 400", handshake("+Sec-WebSocket-Protocol: a b"), 400, "token", nil},
 		{"a quoted protocol gets 400", handshake(`+Sec-WebSocket-Protocol: "a"`), 400, "token", nil},
@@ -556,8 +566,7 @@ func TestHTTP2WithoutExtendedConnectGets400(t *testing.T) {
 }
 
 func TestAcceptOverTLS(t *testing.T) {
-	s := httptest.NewTLSServer(acceptAll(nil, nil))
-	defer s.Close()
+	s := serveTLS(t, acceptAll(nil, nil))
 	nc, err := tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
 	if err != nil {
 		t.Fatal(err)

@@ -199,7 +199,7 @@ func (o *DialOptions) shake(nc net.Conn, t *target) (*http.Response, []byte, err
 	}
 	limited := &headReader{r: nc, left: maxHead}
 	br := bufio.NewReader(limited)
-	resp, err := readHead(br, req)
+	resp, err := limited.response(br, req)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read answer: %w", err)
 	}
@@ -274,17 +274,6 @@ func (o *DialOptions) checkAnswer(resp *http.Response) (protocol string, err err
 	}
 }
 
-// readHead reads the head of an answer, behind any informational ones.
-func readHead(br *bufio.Reader, req *http.Request) (*http.Response, error) {
-	for {
-		resp, err := http.ReadResponse(br, req)
-		if err == nil && resp.StatusCode >= 100 && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
-			continue // RFC 9110, section 15.2
-		}
-		return resp, err
-	}
-}
-
 // A headReader ends with an error after so many bytes, while io.LimitReader would
 // end as if the peer had closed the connection.
 type headReader struct {
@@ -292,11 +281,29 @@ type headReader struct {
 	left int
 }
 
+var errHeadTooLarge = fmt.Errorf("head is larger than %d bytes", maxHead)
+
 func (h *headReader) Read(p []byte) (int, error) {
 	if h.left <= 0 {
-		return 0, fmt.Errorf("head is larger than %d bytes", maxHead)
+		return 0, errHeadTooLarge
 	}
 	n, err := h.r.Read(p[:min(len(p), h.left)])
 	h.left -= n
 	return n, err
+}
+
+// response reads the head of an answer, behind any informational ones (RFC 9110,
+// section 15.2), from br, which reads from h.
+func (h *headReader) response(br *bufio.Reader, req *http.Request) (*http.Response, error) {
+	for {
+		resp, err := http.ReadResponse(br, req)
+		switch {
+		case err != nil && h.left <= 0:
+			return nil, errHeadTooLarge // net/http may have taken it for a short line
+		case err != nil:
+			return nil, err
+		case resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols:
+			return resp, nil
+		}
+	}
 }

@@ -274,8 +274,9 @@ func (o *DialOptions) tunnel(ctx context.Context, nc net.Conn, proxy *url.URL, a
 	if _, err := nc.Write(head.Bytes()); err != nil {
 		return nil, fmt.Errorf("proxy %s: %w", proxy.Redacted(), err)
 	}
-	br := bufio.NewReader(&headReader{r: nc, left: maxHead})
-	resp, err := readHead(br, req)
+	limited := &headReader{r: nc, left: maxHead}
+	br := bufio.NewReader(limited)
+	resp, err := limited.response(br, req)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("proxy %s: %w", proxy.Redacted(), err)
