@@ -232,3 +232,10 @@ func Prefer(ours ...string) func(*Request) string {
 		return ""
 	}
 }
+
+// IsUpgrade reports whether r asks for a WebSocket, well or badly: its Upgrade
+// header has "websocket", or it is the extended CONNECT of HTTP/2. A server with
+// other things to offer sends the rest elsewhere.
+func IsUpgrade(r *http.Request) bool {
+	return lists(values(r.Header, "Upgrade"), "websocket") || stream.Extended(r)
+}

@@ -1,0 +1,111 @@
+// Command wspawn connects WebSockets to programs.
+//
+// "wspawn COMMAND" serves a program; "wspawn --help" says the rest.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+	"github.com/spf13/cobra"
+
+	"github.com/wspawn/wspawn/spawner"
+)
+
+// guardCommand is how the server starts the process that outlives its crash. It is not one of the
+// commands that users see, and must come up quickly.
+const guardCommand = "internal-guard"
+
+// Exit statuses. Those of connect are its own.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// exitError ends the command with a status other than exitFailure.
+type exitError struct {
+	code int
+	err  error // nil: all has been said
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(err error) error { return &exitError{exitUsage, err} }
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	if len(os.Args) == 2 && os.Args[1] == guardCommand {
+		spawner.GuardMain(os.Stdin)
+		return 0
+	}
+	root := rootCommand()
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{exitFailure, err}
+	}
+	if exit.err != nil {
+		printError(exit.err)
+	}
+	return exit.code
+}
+
+// printError prints one line for each thing that is wrong.
+func printError(err error) {
+	var many *multierror.Error
+	if !errors.As(err, &many) {
+		fmt.Fprintf(os.Stderr, "wspawn: %v\n", err)
+		return
+	}
+	for _, e := range many.Errors {
+		fmt.Fprintf(os.Stderr, "wspawn: %v\n", e)
+	}
+	if len(many.Errors) > 1 {
+		fmt.Fprintf(os.Stderr, "wspawn: %d problems; nothing was started\n", len(many.Errors))
+	}
+}
+
+// version is set when releases are built (-ldflags "-X main.version=1.2.3").
+var version string
+
+func versionString() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+func rootCommand() *cobra.Command {
+	root := serveCommand()
+	root.Use = "wspawn [flags] COMMAND [ARG...]"
+	root.Version = versionString()
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetVersionTemplate("wspawn {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
+	})
+	serve := serveCommand()
+	serve.Use = "serve [flags] COMMAND [ARG...]"
+	serve.Short = "Serve a program (the default command)"
+	serve.Example = strings.ReplaceAll(serve.Example, "wspawn", "wspawn serve")
+	root.AddCommand(serve)
+	return root
+}

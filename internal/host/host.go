@@ -1,0 +1,166 @@
+// Package host makes a running server of a configuration: it listens, serves, and stops in the right
+// order. It is the one package below the commands that knows all endpoints.
+package host
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/spawner"
+)
+
+// Times and sizes that protect the HTTP side.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// Options are what a Host needs beside its configuration.
+type Options struct {
+	Log *slog.Logger
+
+	// Software is SERVER_SOFTWARE for the programs.
+	Software string
+
+	// Guard is the command line of the process that outlives a crash, see [spawner.Config].
+	Guard []string
+}
+
+// A Host is a server: New, Run.
+type Host struct {
+	c         *config.Config
+	log       *slog.Logger
+	listeners []net.Listener
+	server    *http.Server
+	service   *service
+	programs  *spawner.Spawner
+}
+
+// New checks the configuration and opens the listeners. Nothing is answered before Run.
+func New(c *config.Config, o Options) (_ *Host, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	h := &Host{c: c, log: o.Log}
+	defer func() {
+		if err != nil {
+			h.closeListeners()
+		}
+	}()
+	var certificates []tls.Certificate
+	if c.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return nil, &config.Problem{Setting: "tls-cert, tls-key", Err: err}
+		}
+		certificates = append(certificates, cert)
+	}
+	local := true
+	for _, addr := range c.Listen {
+		ln, err := Listen(addr)
+		if err != nil {
+			return nil, err
+		}
+		h.listeners = append(h.listeners, ln)
+		local = local && Loopback(ln)
+	}
+	h.programs = spawner.New(spawner.Config{
+		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,
+	})
+	if h.service, err = newService(c, o.Software, local, h.programs, o.Log); err != nil {
+		return nil, err
+	}
+	h.server = &http.Server{
+		Handler:           h.service,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	if certificates != nil {
+		// HTTP/1.1 alone, until WebSockets can be served over HTTP/2 as well.
+		h.server.TLSConfig = &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+		h.server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	}
+	return h, nil
+}
+
+// URLs returns where the server listens, as URLs of the given scheme ("ws" or "http"), with an s
+// when it speaks TLS. Unix sockets are ws+unix:PATH.
+func (h *Host) URLs(scheme string) []string {
+	var urls []string
+	if h.c.TLSCert != "" {
+		scheme += "s"
+	}
+	for _, ln := range h.listeners {
+		if a, ok := ln.Addr().(*net.UnixAddr); ok {
+			urls = append(urls, scheme+"+unix:"+a.Name)
+			continue
+		}
+		urls = append(urls, scheme+"://"+ln.Addr().String()+"/")
+	}
+	return urls
+}
+
+// ConsolePath returns where the console is, or "" when there is none.
+func (h *Host) ConsolePath() string { return h.service.console }
+
+// Run serves until ctx ends, then stops: no more connections, Close 1001 to the clients, the ladder
+// to the programs, all within the drain time of the configuration. The end of now cuts that short.
+func (h *Host) Run(ctx, now context.Context) error {
+	failed := make(chan error, len(h.listeners))
+	var serving sync.WaitGroup
+	for _, ln := range h.listeners {
+		serving.Go(func() {
+			var err error
+			if h.server.TLSConfig != nil {
+				err = h.server.ServeTLS(ln, "", "")
+			} else {
+				err = h.server.Serve(ln)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("listener %s: %w", ln.Addr(), err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(now, h.c.Drain)
+	defer cancel()
+	stopErr := h.stop(drain)
+	serving.Wait()
+	return errors.Join(err, stopErr)
+}
+
+func (h *Host) stop(ctx context.Context) error {
+	h.closeListeners()
+	var stopping sync.WaitGroup
+	var sessions error
+	stopping.Go(func() { h.server.Shutdown(ctx) })
+	if h.service.websocket != nil {
+		stopping.Go(func() { sessions = h.service.websocket.Shutdown(ctx) })
+	}
+	stopping.Wait()
+	err := errors.Join(sessions, h.programs.Close(ctx))
+	h.server.Close()
+	h.service.close()
+	return err
+}
+
+func (h *Host) closeListeners() {
+	for _, ln := range h.listeners {
+		ln.Close()
+	}
+}
