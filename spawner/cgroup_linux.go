@@ -57,7 +57,7 @@ func (p *Process) removeCgroup() {
 	if dir == "" || unix.Rmdir(dir) == nil {
 		return
 	}
-	p.s.background.Go(func() {
+	p.s.later(func() {
 		var err error
 		for wait := time.Millisecond; wait < 2*time.Second; wait *= 2 {
 			time.Sleep(wait)

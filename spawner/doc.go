@@ -23,16 +23,16 @@
 // rest of Stdout (for at most Linger, because others of the group may hold it open), and calls
 // Finish. A process that is neither stopped nor finished is stopped by Close.
 //
-// Nothing is inherited: not the environment, not descriptors, not signal masks. What the server's own
-// death leaves behind is killed by the kernel (the program itself, on Linux) and by the guard process
+// Nothing is inherited: not the environment, not descriptors (on Linux the first Start marks all of the
+// server's that are not close-on-exec). What the server's own death
+// leaves behind is killed by the kernel (the program itself, on Linux) and by the guard process
 // (its whole group, see [Config].Guard).
 //
 // # Cost
 //
 // On Linux no goroutine and no thread waits for a process: one goroutine of the Spawner watches all
 // of them, and their stderr, through pidfds in an epoll instance that is parked in Go's network poller.
-// An idle process costs about one and a half kilobytes of memory of the server, most of it for the two
-// pipe ends.
+// An idle process costs the server about one kilobyte, most of it for the two pipe ends.
 //
 // # Rules for programs that use this package on Linux
 //

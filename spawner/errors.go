@@ -98,6 +98,9 @@ func diagnose(cmd *command, err error) error {
 		e.text = fmt.Sprintf("the server may not change to user %q, group %q: it has to run as root", cmd.prog.User, cmd.prog.Group)
 	case errors.Is(err, fs.ErrPermission):
 		e.kind, e.text = ErrPermission, permissionProblem(path)
+		if cmd.prog.User != "" {
+			e.text += fmt.Sprintf(" (user %q, who must also be allowed into the working directory)", cmd.prog.User)
+		}
 	case errors.Is(err, syscall.EINVAL):
 		e.kind, e.text = ErrFormat, "invalid argument: a NUL byte in path, arguments, environment or directory"
 	}

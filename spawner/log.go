@@ -59,8 +59,8 @@ func newLogger(out *slog.Logger, level slog.Level) *logger {
 
 func (l *logger) start() { go l.run() }
 
-// stop ends the goroutine when the queue is empty. It waits for that as long as ctx allows, and for a
-// moment in any case: a handler that hangs must not hang Close.
+// stop ends the goroutine when the queue is empty. It waits for that as long as ctx allows, and a
+// moment more; a handler that hangs keeps the goroutine for itself then.
 func (l *logger) stop(ctx context.Context) {
 	close(l.ending)
 	select {
@@ -80,15 +80,19 @@ func (l *logger) enabled(level slog.Level) bool {
 	return l.out.Enabled(context.Background(), level)
 }
 
-// add queues r and returns its number. With force it takes no notice of the bounds; otherwise it may
-// refuse (0).
-func (l *logger) add(r record, force bool) uint64 {
+// room reports whether the queue takes another line of p. Lines come from one goroutine at a time
+// (stderrMu), so what is true stays true until its add.
+func (l *logger) room(p *Process, n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n += recordWeight
+	return l.weight+n <= maxQueue && int(p.logQueued)+n <= maxProcessQueue
+}
+
+// add queues r, whether there is room or not, and returns its number.
+func (l *logger) add(r record) uint64 {
 	w := recordWeight + len(r.line)
 	l.mu.Lock()
-	if !force && (l.weight+w > maxQueue || int(r.p.logQueued)+w > maxProcessQueue) {
-		l.mu.Unlock()
-		return 0
-	}
 	l.weight += w
 	if r.p != nil {
 		r.p.logQueued += int32(w)
@@ -106,11 +110,11 @@ func (l *logger) add(r record, force bool) uint64 {
 
 // error queues an error about p, or about no process if p is nil.
 func (l *logger) error(p *Process, msg string, err error) {
-	l.add(record{at: time.Now(), level: slog.LevelError, msg: msg, p: p, err: err}, true)
+	l.add(record{at: time.Now(), level: slog.LevelError, msg: msg, p: p, err: err})
 }
 
 func (l *logger) warn(p *Process, msg string, err error) {
-	l.add(record{at: time.Now(), level: slog.LevelWarn, msg: msg, p: p, err: err}, true)
+	l.add(record{at: time.Now(), level: slog.LevelWarn, msg: msg, p: p, err: err})
 }
 
 // flush waits until record n went to the handler, at most flushTime.

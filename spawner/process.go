@@ -155,7 +155,7 @@ func (p *Process) afterExit() {
 	auto := p.auto
 	p.mu.Unlock()
 	if auto {
-		p.s.background.Go(p.Finish)
+		p.s.later(p.Finish)
 	}
 }
 
@@ -178,20 +178,22 @@ func (p *Process) Finish() {
 
 func (p *Process) finish() {
 	// The order matters. The group is killed while the unreaped leader keeps its number; stderr is read
-	// when nobody writes it any more; and the guard forgets the group before the number can be given
-	// to another one.
+	// when nobody writes it any more; the guard forgets the group before the number can be given
+	// to another one; and Close finds the process until nothing is left to do.
 	p.mu.Lock()
 	p.signalGroup(os.Kill)
 	p.mu.Unlock()
 	p.killCgroup()
 	last := p.endStderr()
-	p.leave()
+	p.bury()
+	p.s.release()
 	p.removeCgroup()
 	p.s.log.flush(last)
+	p.s.unregister(p)
 }
 
-// leave is the end of Finish and of a start that went wrong: the program has ended and is reaped.
-func (p *Process) leave() {
+// bury reaps the program, which was killed if it has not ended by itself.
+func (p *Process) bury() {
 	if p.s.guard != nil {
 		p.s.guard.remove(p)
 	}
@@ -199,6 +201,4 @@ func (p *Process) leave() {
 	p.reap()
 	p.reaped = true
 	p.mu.Unlock()
-	p.s.unregister(p)
-	p.s.release()
 }

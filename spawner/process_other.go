@@ -32,8 +32,8 @@ func knownLimit(string) bool { return true } // refused as unsupported before
 
 type spawnerSys struct{}
 
-func (s *Spawner) setUpSys() error { return nil }
-func (s *Spawner) tearDownSys()    {}
+func (*spawnerSys) setUp(*Spawner) error { return nil }
+func (*spawnerSys) tearDown()            {}
 
 // processSys is what a process holds where a goroutine waits for it.
 type processSys struct {

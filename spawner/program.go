@@ -33,7 +33,8 @@ type Program struct {
 	// Nice is its priority, -20 (first) to 19 (last). 0 = that of the server.
 	Nice int
 	// Limits are its resource limits, in force before its first instruction. Set-uid bits have no
-	// effect on a program started with Limits or Nice.
+	// effect on a program started with Limits or Nice. Together with User or Group, Limits need a server with
+	// CAP_SYS_RESOURCE, which root in a container often lacks, and Nice one with CAP_SYS_NICE.
 	Limits []Limit
 	// Cgroup is a cgroup v2 directory the server may write to. Every process gets a fresh cgroup below it, and
 	// everything inside is killed at Finish, also what left the process group. "" = none.

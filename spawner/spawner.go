@@ -48,8 +48,7 @@ type Spawner struct {
 
 	background sync.WaitGroup // goroutines that finish abandoned processes
 
-	stderrMu  sync.Mutex // guards the shared buffer below and the stderr state of all processes
-	stderrBuf []byte
+	stderrMu sync.Mutex // guards the stderr state of all processes, and the buffer they are read with
 
 	setUpMu sync.Mutex // guards the fields below; they do not change once up is set
 	up      bool
@@ -58,6 +57,7 @@ type Spawner struct {
 
 	mu       sync.Mutex // guards the fields below
 	down     bool       // no more starts
+	over     bool       // background is being waited for
 	running  int
 	inflight sync.WaitGroup // calls of Start, added to under mu while down is false
 	procs    []*Process     // registered processes, by their slot; nil = free
@@ -254,7 +254,7 @@ func (s *Spawner) setUp() error {
 	if s.up {
 		return nil
 	}
-	if err := s.setUpSys(); err != nil {
+	if err := s.sys.setUp(s); err != nil {
 		return err
 	}
 	s.log.start()
@@ -299,6 +299,17 @@ func (s *Spawner) registered() []*Process {
 	return all
 }
 
+// later runs f in a goroutine that Close waits for, unless Close has given f's process up.
+func (s *Spawner) later(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		go f()
+		return
+	}
+	s.background.Go(f)
+}
+
 // Running returns the number of processes that count against MaxProcesses: those being started, those
 // alive, and those that have ended but are not finished.
 func (s *Spawner) Running() int {
@@ -341,7 +352,10 @@ func (s *Spawner) Close(ctx context.Context) error {
 	up := s.up
 	s.setUpMu.Unlock()
 	if up {
-		s.tearDownSys()
+		s.sys.tearDown()
+		s.mu.Lock()
+		s.over = true
+		s.mu.Unlock()
 		s.background.Wait()
 		if s.guard != nil {
 			s.guard.stop()

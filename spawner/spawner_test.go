@@ -33,21 +33,6 @@ func start(t testing.TB, s *Spawner, p *Program, o StartOptions) *Process {
 	return proc
 }
 
-// output runs p to its end without input and returns what it wrote.
-func output(t testing.TB, s *Spawner, p *Program, o StartOptions) string {
-	t.Helper()
-	proc := start(t, s, p, o)
-	proc.CloseStdin()
-	out, err := io.ReadAll(proc.Stdout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	waitDone(t, proc)
-	proc.Finish()
-	proc.ClosePipes()
-	return string(out)
-}
-
 func TestCatEchoesAndEndsWithItsInput(t *testing.T) {
 	s := newSpawner(t, Config{})
 	p := start(t, s, &Program{Path: "cat"}, StartOptions{})

@@ -148,7 +148,7 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 func (s *Spawner) fork(cmd *command, attr *syscall.ProcAttr) (int, error) {
 	prog := cmd.prog
 	if len(prog.Limits) == 0 && prog.Nice == 0 {
-		return checkPidfd(attr)(syscall.ForkExec(cmd.path, cmd.argv, attr))
+		return forkExec(cmd, attr)
 	}
 	if !s.sys.noGate.Load() {
 		pid, err := forkGated(cmd, attr)
@@ -174,7 +174,7 @@ func forkGated(cmd *command, attr *syscall.ProcAttr) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	attr.Sys.Ptrace = true
-	pid, err := checkPidfd(attr)(syscall.ForkExec(cmd.path, cmd.argv, attr))
+	pid, err := forkExec(cmd, attr)
 	if err != nil {
 		return 0, err
 	}
@@ -201,7 +201,7 @@ func forkGated(cmd *command, attr *syscall.ProcAttr) (int, error) {
 }
 
 func (s *Spawner) forkUngated(cmd *command, attr *syscall.ProcAttr) (int, error) {
-	pid, err := checkPidfd(attr)(syscall.ForkExec(cmd.path, cmd.argv, attr))
+	pid, err := forkExec(cmd, attr)
 	if err != nil {
 		return 0, err
 	}
@@ -213,16 +213,15 @@ func (s *Spawner) forkUngated(cmd *command, attr *syscall.ProcAttr) (int, error)
 	return pid, nil
 }
 
-// checkPidfd passes the results of ForkExec on, unless the kernel gave no pidfd.
-func checkPidfd(attr *syscall.ProcAttr) func(int, error) (int, error) {
-	return func(pid int, err error) (int, error) {
-		if err == nil && *attr.Sys.PidFD < 0 {
-			unix.Kill(-pid, unix.SIGKILL)
-			unix.Wait4(pid, nil, 0, nil)
-			err = errors.New("the kernel has no pidfds: Linux 5.4 is needed")
-		}
-		return pid, err
+// forkExec is fork and exec. It returns when exec is through or has failed.
+func forkExec(cmd *command, attr *syscall.ProcAttr) (int, error) {
+	pid, err := syscall.ForkExec(cmd.path, cmd.argv, attr)
+	if err == nil && *attr.Sys.PidFD < 0 {
+		unix.Kill(-pid, unix.SIGKILL)
+		unix.Wait4(pid, nil, 0, nil)
+		err = errors.New("the kernel has no pidfds: Linux 5.4 is needed")
 	}
+	return pid, err
 }
 
 // reap reaps a process that was killed, waits for it if need be, and closes its pidfd.
@@ -240,6 +239,9 @@ func isLimitError(err error) bool { _, ok := errors.AsType[*limitError](err); re
 func setLimits(pid int, prog *Program) error {
 	for _, l := range prog.Limits {
 		if err := unix.Prlimit(pid, limitNumbers[l.Name], &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil); err != nil {
+			if err == unix.EPERM && prog.User+prog.Group != "" {
+				err = fmt.Errorf("%w: limits of another user's program need CAP_SYS_RESOURCE", err)
+			}
 			return &limitError{"limit " + l.Name, err}
 		}
 	}

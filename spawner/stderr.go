@@ -9,10 +9,6 @@ import (
 	"unicode/utf8"
 )
 
-// stderrChunk is how much of one program's stderr is read at a time, so that one that writes without end
-// does not keep the others from being read.
-const stderrChunk = 64 << 10
-
 // lineState is the stderr of one process between two reads.
 type lineState struct {
 	partial []byte // beginning of a line whose end was not read yet
@@ -57,7 +53,7 @@ func (s *Spawner) endLines(p *Process) uint64 {
 		st.partial = nil
 	}
 	if st.dropped > 0 {
-		st.last = s.log.add(record{at: time.Now(), p: p, dropped: int(st.dropped)}, true)
+		st.last = s.log.add(record{at: time.Now(), p: p, dropped: int(st.dropped)})
 		st.dropped = 0
 	}
 	return st.last
@@ -68,12 +64,12 @@ func (s *Spawner) logLine(p *Process, at time.Time, line []byte, truncated bool)
 	if !s.log.enabled(level) {
 		return
 	}
-	r := record{at: at, level: level, msg: "stderr", p: p, line: harmless(line), truncated: truncated, dropped: int(p.lines.dropped)}
-	if n := s.log.add(r, false); n > 0 {
-		p.lines.last, p.lines.dropped = n, 0
-	} else {
+	if !s.log.room(p, len(line)) { // before the work of making a record in vain
 		p.lines.dropped++
+		return
 	}
+	r := record{at: at, level: level, msg: "stderr", p: p, line: harmless(line), truncated: truncated, dropped: int(p.lines.dropped)}
+	p.lines.last, p.lines.dropped = s.log.add(r), 0
 }
 
 // trimRune cuts an incomplete UTF-8 sequence off the end of a line that was cut itself.

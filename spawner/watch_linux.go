@@ -3,6 +3,7 @@ package spawner
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"reflect"
 	"sync"
@@ -19,7 +20,12 @@ type spawnerSys struct {
 	ended    chan struct{}   // closed when the watcher is gone
 	noGate   atomic.Bool     // ptrace was found to be forbidden
 	pipeSize sync.Once       // logs that pipes cannot be resized
+	buf      []byte          // for reading stderr; guarded by Spawner.stderrMu
 }
+
+// stderrChunk is how much of one program's stderr is read at a time, so that one that writes without end
+// does not keep the others from being read.
+const stderrChunk = 64 << 10
 
 // Kinds of events, in the second half of their data; the first half is the slot of the process.
 const (
@@ -27,8 +33,8 @@ const (
 	onStderr
 )
 
-// setUpSys starts the watcher.
-func (s *Spawner) setUpSys() error {
+// setUp starts the watcher of s.
+func (sys *spawnerSys) setUp(s *Spawner) error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("epoll_create1", err)
@@ -45,16 +51,21 @@ func (s *Spawner) setUpSys() error {
 		f.Close()
 		return err
 	}
-	s.sys.epoll, s.sys.raw, s.sys.ended = f, raw, make(chan struct{})
-	s.stderrBuf = make([]byte, stderrChunk)
+	// Go opens everything close-on-exec; what the server was given at its own birth (listening sockets,
+	// leftovers of a shell) would go on to every program.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		s.log.warn(nil, "descriptors inherited by the server may be inherited by programs", os.NewSyscallError("close_range", err))
+	}
+	sys.epoll, sys.raw, sys.ended = f, raw, make(chan struct{})
+	sys.buf = make([]byte, stderrChunk)
 	go s.watcher()
 	return nil
 }
 
-// tearDownSys ends the watcher and waits for it.
-func (s *Spawner) tearDownSys() {
-	s.sys.epoll.Close()
-	<-s.sys.ended
+// tearDown ends the watcher and waits for it.
+func (sys *spawnerSys) tearDown() {
+	sys.epoll.Close()
+	<-sys.ended
 }
 
 // watch has the watcher look after p.
@@ -184,10 +195,10 @@ func (s *Spawner) readStderr(p *Process) (n int, more bool) {
 	if p.sys.stderr < 0 {
 		return 0, false
 	}
-	n, err := unix.Read(int(p.sys.stderr), s.stderrBuf)
+	n, err := unix.Read(int(p.sys.stderr), s.sys.buf)
 	switch {
 	case n > 0:
-		s.addLines(p, s.stderrBuf[:n])
+		s.addLines(p, s.sys.buf[:n])
 		return n, true
 	case err == unix.EAGAIN:
 		return 0, false
@@ -255,15 +266,9 @@ func (p *Process) undoStart() {
 	p.s.closeStderr(p)
 	p.s.stderrMu.Unlock()
 	p.ClosePipes()
-	if p.s.guard != nil {
-		p.s.guard.remove(p)
-	}
-	p.mu.Lock()
-	p.reap() // waits for the end, which SIGKILL brings
-	p.reaped = true
-	p.mu.Unlock()
-	p.s.unregister(p)
+	p.bury() // waits for the end, which SIGKILL brings
 	p.removeCgroup()
+	p.s.unregister(p)
 }
 
 func (p *Process) cgroup() string { return p.sys.cgroupDir }
