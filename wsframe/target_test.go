@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -253,5 +255,46 @@ func TestDialThroughAProxyWithTLS(t *testing.T) {
 	var closed *CloseError
 	if _, _, err := c.ReadMessage(nil); !errors.As(err, &closed) || closed.Code != CloseNormal {
 		t.Errorf("read: %v", err)
+	}
+}
+
+// net/http reads the environment once per process, so this runs in a process of
+// its own.
+func TestTheEnvironmentNamesTheProxy(t *testing.T) {
+	if os.Getenv("WSFRAME_TEST_PROXY") == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestTheEnvironmentNamesTheProxy$")
+		cmd.Env = append(os.Environ(), "WSFRAME_TEST_PROXY=1", "REQUEST_METHOD=",
+			"HTTP_PROXY=http://plain.example:1", "HTTPS_PROXY=http://secure.example:2", "NO_PROXY=direct.example",
+			"http_proxy=http://plain.example:1", "https_proxy=http://secure.example:2", "no_proxy=direct.example")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	for u, want := range map[string]string{
+		"ws://example.com/x":             "plain.example:1",
+		"wss://example.com/x":            "secure.example:2",
+		"https://example.com/x":          "secure.example:2",
+		"ws://direct.example/x":          "",
+		"wss://direct.example/x":         "",
+		"ws://127.0.0.1:80/x":            "",
+		"ws+unix:///run/app.sock:/x":     "",
+		"wss+unix:///run/app.sock:/path": "",
+	} {
+		o := new(DialOptions)
+		dest, err := o.target(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy, err := o.proxyFor(dest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy == nil {
+			proxy = new(url.URL)
+		}
+		if proxy.Host != want {
+			t.Errorf("%s: proxy %q, want %q", u, proxy.Host, want)
+		}
 	}
 }
