@@ -51,6 +51,7 @@ type Conn struct {
 	batch   Batch
 	current Part        // of the message that NextReader or ReadFrame is in
 	readErr *CloseError // what all reads return from now on
+	leaving bool        // somebody closes the network connection when all is said
 
 	// Write state. writing is held for one write, sending for one message.
 	sending sync.Mutex
@@ -59,10 +60,9 @@ type Conn struct {
 
 	mailbox mailbox
 
-	closeSent atomic.Bool
-	clean     atomic.Bool // the peer's Close frame has come
-	aborted   atomic.Bool
-	cause     atomic.Pointer[CloseError] // the first thing that ended the connection
+	clean   atomic.Bool // the peer's Close frame has come
+	aborted atomic.Bool
+	cause   atomic.Pointer[CloseError] // the first thing that ended the connection
 
 	life keepalive
 }
@@ -105,7 +105,7 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 
 // Ending reports whether a Close frame has been sent or the connection was cut. A handler of Receive
 // that waits for something asks this to give up.
-func (c *Conn) Ending() bool { return c.closeSent.Load() || c.aborted.Load() }
+func (c *Conn) Ending() bool { return c.mailbox.closed.Load() || c.aborted.Load() }
 
 // Err returns how the connection ended, as a *[CloseError], or nil while it has not.
 func (c *Conn) Err() error {
@@ -123,37 +123,34 @@ func (c *Conn) WriteClose(code CloseCode, reason string) error {
 	if code != 0 && code != CloseNoStatus && !code.Sendable() {
 		return ErrBadCode
 	}
-	if !c.sendClose(code, reason) {
-		return ErrCloseSent
-	}
 	if code == 0 {
 		code = CloseNoStatus
 	}
-	c.setCause(&CloseError{Code: code, Reason: reason})
+	if !c.sendClose(code, reason, &CloseError{Code: code, Reason: reason}) {
+		return ErrCloseSent
+	}
 	c.awaitClose()
 	return nil
 }
 
 // Close ends the connection in the orderly way: it sends a Close frame, unless one went out before,
-// waits for the peer's, at most CloseTimeout, and closes the network connection. It discards what
-// still arrives when nobody else reads. The error tells that the peer did not answer.
+// waits for the peer's, at most CloseTimeout, and closes the network connection. The error tells that
+// the peer did not answer.
+//
+// Messages that still arrive are discarded, unless another goroutine is inside of a read; as soon as
+// it leaves, Close reads. Who wants to have them calls [Conn.WriteClose] and reads on.
 func (c *Conn) Close(code CloseCode, reason string) error {
 	if err := c.WriteClose(code, reason); err == ErrBadCode {
 		return err
 	}
 	c.awaitClose()
-	c.writing.Lock()
-	c.flushMail(true)
-	c.unlockWriting()
 	if c.reading.TryLock() {
-		for c.readErr == nil {
-			var part Part
-			c.nextPart(&part)
-		}
-		if c.readErr.Code == CloseAbnormal {
-			c.aborted.Store(true)
-		}
-		c.unlockReading()
+		c.drain()
+	} else {
+		go func() {
+			c.reading.Lock()
+			c.drain()
+		}()
 	}
 	limit := time.NewTimer(c.o.closeTimeout() + time.Second)
 	defer limit.Stop()
@@ -166,6 +163,19 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 		return &CloseError{Code: CloseAbnormal, Reason: "no Close frame from the peer", Err: c.Err()}
 	}
 	return nil
+}
+
+// drain reads to the end and sees that the connection is closed. It needs reading, and unlocks it.
+func (c *Conn) drain() {
+	c.dropCurrent()
+	for c.readErr == nil {
+		var part Part
+		c.nextPart(&part)
+	}
+	if !c.leaving { // the stream had ended before there was a Close frame to send
+		c.leave(false)
+	}
+	c.unlockReading()
 }
 
 // CloseNow closes the network connection without a Close frame. A reader, or a handler of Receive,
@@ -210,6 +220,7 @@ func (c *Conn) tearDown() {
 	c.life.stop()
 	c.out.Stop() // after this nobody waits in a write
 	c.nc.Close()
+	c.dropCurrent()
 	c.in.Release()
 	c.rest = nil
 	if c.readErr == nil {
@@ -234,42 +245,55 @@ func (c *Conn) endRead(e *CloseError) {
 		// A violation: say so, and keep the peer from losing that to a reset of the connection.
 		c.setCause(e)
 		c.readErr = c.cause.Load()
-		c.sendClose(e.Code, e.Reason)
+		c.sendClose(e.Code, e.Reason, nil)
 		c.rest = nil
-		go c.linger(true)
+		c.leave(true)
 	case e.Code != CloseAbnormal:
 		// The peer's Close, as answer to ours or to be answered (RFC 6455, section 5.5.1).
 		c.clean.Store(true)
 		c.setCause(e)
 		c.readErr = c.cause.Load()
-		c.sendClose(e.Code, "")
+		c.sendClose(e.Code, "", nil)
 		c.rest = nil
-		if c.role == Client || !c.mailbox.empty() {
-			go c.linger(c.role == Client)
-		} else {
-			c.tearDown()
-		}
+		c.leave(c.role == Client)
 	default:
 		// The peer may still read, so what ends here is only this direction.
 		c.setCause(e)
 		c.readErr = c.cause.Load()
-		if c.closeSent.Load() {
-			c.aborted.Store(true)
+		if c.mailbox.closed.Load() {
+			c.leave(false)
 		}
 	}
 }
 
-// linger finishes an ended connection: it sees that the Close frame is sent and, where the peer
-// may still be sending or is the one to close first, waits for the end of its stream.
+// leave ends an ended connection for good, in the background where that may take time: until the
+// Close frame is sent and, with discard, until the peer has ended its stream, because it may still
+// be sending or is the one to close first. It needs reading.
+func (c *Conn) leave(discard bool) {
+	c.leaving = true
+	if discard || !c.mailbox.empty() {
+		go c.linger(discard)
+	} else {
+		c.tearDown()
+	}
+}
+
+// linger discards while the Close frame is being sent: a peer whose own write is stuck reads only
+// when that is through. The timer of the close handshake ends both.
 func (c *Conn) linger(discard bool) {
 	c.awaitClose()
-	c.writing.Lock()
-	c.flushMail(true)
-	c.unlockWriting()
-	if h, ok := c.nc.(interface{ CloseWrite() error }); ok && c.role == Server {
-		h.CloseWrite()
-	}
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		c.writing.Lock()
+		c.flushMail(true)
+		c.unlockWriting()
+		if h, ok := c.nc.(interface{ CloseWrite() error }); ok && c.role == Server {
+			h.CloseWrite()
+		}
+	}()
 	c.reading.Lock()
+	defer c.reading.Unlock()
 	if discard {
 		c.in.Loop(func([]byte) error {
 			if c.aborted.Load() {
@@ -278,8 +302,8 @@ func (c *Conn) linger(discard bool) {
 			return nil
 		})
 	}
+	<-said
 	c.tearDown()
-	c.reading.Unlock()
 }
 
 // networkError makes the cause of an error of the network.

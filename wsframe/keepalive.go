@@ -16,8 +16,10 @@ type keepalive struct {
 	// The following belong to the timer's function.
 	quiet  int // quarters of the interval in which nothing came
 	pinged bool
+	unsent bool // at the last look the ping still waited for the writer
 
 	closing atomic.Bool // the timer is the limit of the close handshake
+	stopped atomic.Bool
 	rtt     atomic.Int64
 }
 
@@ -28,7 +30,19 @@ const (
 
 func (k *keepalive) received() { k.state.Store(stateAlive) }
 func (k *keepalive) waiting()  { k.state.Store(stateAlive | stateReader) }
-func (k *keepalive) stop()     { k.timer.Stop() }
+
+// stop is final: whoever sets the timer looks at stopped behind that.
+func (k *keepalive) stop() {
+	k.stopped.Store(true)
+	k.timer.Stop()
+}
+
+func (k *keepalive) reset(d time.Duration) {
+	k.timer.Reset(d)
+	if k.stopped.Load() {
+		k.timer.Stop()
+	}
+}
 
 func (c *Conn) startKeepalive() {
 	c.life.timer = time.AfterFunc(time.Hour, c.tick) // must be assigned before it can fire
@@ -42,7 +56,7 @@ func (c *Conn) startKeepalive() {
 // awaitClose limits the close handshake: from now on the timer cuts the connection.
 func (c *Conn) awaitClose() {
 	if c.life.closing.CompareAndSwap(false, true) {
-		c.life.timer.Reset(c.o.closeTimeout())
+		c.life.reset(c.o.closeTimeout())
 	}
 }
 
@@ -52,7 +66,11 @@ func (c *Conn) tick() {
 	next := interval / 4
 	switch state := k.state.Load(); {
 	case k.closing.Load():
-		c.abort(&CloseError{Code: CloseAbnormal, Reason: "no answer to the Close frame"})
+		reason := "connection lost"
+		if c.mailbox.closed.Load() {
+			reason = "no answer to the Close frame"
+		}
+		c.abort(&CloseError{Code: CloseAbnormal, Reason: reason})
 		return
 	case interval <= 0:
 		return
@@ -60,6 +78,10 @@ func (c *Conn) tick() {
 		k.state.And(^uint32(stateAlive))
 		k.quiet, k.pinged = 0, false
 	case state&stateReader == 0: // nobody reads, so nobody can know
+	case k.pinged && (k.unsent || !c.mailbox.empty()):
+		// The ping waits behind a large message, or did so for a part of the grace.
+		k.unsent = !c.mailbox.empty()
+		next = c.o.pingGrace()
 	case k.pinged:
 		c.abort(&CloseError{Code: CloseAbnormal, Reason: "peer does not answer pings"})
 		return
@@ -70,9 +92,9 @@ func (c *Conn) tick() {
 			c.sendPing()
 		}
 	}
-	k.timer.Reset(next)
+	k.reset(next)
 	if k.closing.Load() { // awaitClose came between
-		k.timer.Reset(c.o.closeTimeout())
+		k.reset(c.o.closeTimeout())
 	}
 }
 

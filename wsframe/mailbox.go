@@ -12,12 +12,14 @@ const maxMail = 1024
 // A mailbox holds encoded control frames for the next one who may write. So a reader never waits
 // for a writer that a slow peer holds up.
 type mailbox struct {
-	full atomic.Bool // there is mail; a look without the lock
+	// Looks without the lock; the first two are set with mu held.
+	full     atomic.Bool // there is mail, or somebody is just sending the last of it
+	closed   atomic.Bool // a Close frame was posted: nothing may follow it
+	flushing atomic.Bool // a goroutine was started that will send the mail
 
 	mu     sync.Mutex // guards the fields below
 	frames []byte     // in order; the first may be partly sent
 	pong   []byte     // the latest that did not fit
-	closed bool       // a Close frame was posted: nothing may follow it
 	pings  []pingWait
 }
 
@@ -26,28 +28,41 @@ func (m *mailbox) empty() bool { return !m.full.Load() }
 func (m *mailbox) post(role Role, f Frame) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.closed:
+	m.add(role, f)
+}
+
+// add needs mu.
+func (m *mailbox) add(role Role, f Frame) {
+	switch full := len(m.frames) > maxMail; {
+	case m.closed.Load() || full && f.Op == OpPing:
 		return
-	case len(m.frames) > maxMail && f.Op == OpPong:
+	case full && f.Op == OpPong:
 		m.pong = AppendFrame(m.pong[:0], role, f)
 	default:
 		m.frames = AppendFrame(m.frames, role, f)
 	}
 	if f.Op == OpClose {
-		m.pong, m.closed = nil, true
+		m.pong = nil
+		m.closed.Store(true)
 	}
 	m.full.Store(true)
 }
 
-// take empties the mailbox.
+// take empties the mailbox. It stays full for those who look until sent or putBack is called: a
+// connection must not be closed while somebody still has its last frame in hand.
 func (m *mailbox) take() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	frames := append(m.frames, m.pong...)
 	m.frames, m.pong = nil, nil
-	m.full.Store(false)
 	return frames
+}
+
+// sent says that the network has what take returned.
+func (m *mailbox) sent() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full.Store(len(m.frames)+len(m.pong) > 0)
 }
 
 // putBack returns what could not be sent, in front of what came meanwhile.
@@ -55,13 +70,12 @@ func (m *mailbox) putBack(frames []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.frames = append(frames, m.frames...)
-	m.full.Store(true)
 }
 
 // kick sends the mail if nobody is writing; otherwise the writer will. It never waits: what the
 // network does not take at once is left to a goroutine.
 func (c *Conn) kick() {
-	if c.mailbox.empty() || !c.writing.TryLock() {
+	if c.mailbox.empty() || c.mailbox.flushing.Load() || !c.writing.TryLock() {
 		return
 	}
 	c.unlockWriting()
@@ -72,12 +86,12 @@ func (c *Conn) kick() {
 func (c *Conn) unlockWriting() {
 	for {
 		if !c.mailbox.empty() && !c.flushMail(false) {
+			// One goroutine at a time, however many pings a batch has.
+			first := c.mailbox.flushing.CompareAndSwap(false, true)
 			c.writing.Unlock()
-			go func() {
-				c.writing.Lock()
-				c.flushMail(true)
-				c.unlockWriting()
-			}()
+			if first {
+				go c.flushLater()
+			}
 			return
 		}
 		c.writing.Unlock()
@@ -85,6 +99,13 @@ func (c *Conn) unlockWriting() {
 			return
 		}
 	}
+}
+
+func (c *Conn) flushLater() {
+	c.writing.Lock()
+	c.mailbox.flushing.Store(false)
+	c.flushMail(true)
+	c.unlockWriting()
 }
 
 // flushMail writes the mail, and reports false when it would have to wait and may not. It needs
@@ -99,23 +120,33 @@ func (c *Conn) flushMail(wait bool) bool {
 		n, err := write(frames)
 		switch {
 		case err != nil:
+			c.mailbox.sent()
 			c.writeFailed(err)
 			return true
 		case n < len(frames):
 			c.mailbox.putBack(frames[n:])
 			return false
 		}
+		c.mailbox.sent()
 	}
 	return true
 }
 
-// sendClose sends the first Close frame and reports whether this was it.
-func (c *Conn) sendClose(code CloseCode, reason string) bool {
-	if !c.closeSent.CompareAndSwap(false, true) {
-		return false
-	}
+// sendClose sends the first Close frame, and reports whether this was it. Cause, if there is one,
+// becomes that of the connection before the peer can answer.
+func (c *Conn) sendClose(code CloseCode, reason string, cause *CloseError) bool {
 	var payload [MaxControlPayload]byte
-	c.mailbox.post(c.role, Frame{Fin: true, Op: OpClose, Payload: appendClosePayload(payload[:0], code, reason)})
-	c.kick()
-	return true
+	f := Frame{Fin: true, Op: OpClose, Payload: appendClosePayload(payload[:0], code, reason)}
+	m := &c.mailbox
+	m.mu.Lock()
+	first := !m.closed.Load()
+	if first && cause != nil {
+		c.setCause(cause)
+	}
+	m.add(c.role, f)
+	m.mu.Unlock()
+	if first {
+		c.kick()
+	}
+	return first
 }

@@ -93,6 +93,14 @@ func (c *Conn) finishMessage() error {
 	return nil
 }
 
+// dropCurrent takes the memory away from the reader of a message, who gets an error in place of the
+// rest. It needs reading.
+func (c *Conn) dropCurrent() {
+	if len(c.current.Payload) > 0 {
+		c.current.Payload, c.current.End = nil, false
+	}
+}
+
 func (d *Parser) midMessage() bool { return d.message != 0 }
 
 // A messageReader is a Conn seen as the reader of its current message.
@@ -122,6 +130,7 @@ func (c *Conn) ReadFrame(buf []byte) (Frame, error) {
 	c.reading.Lock()
 	defer c.unlockReading()
 	buf = buf[:0]
+	c.current = Part{}
 	for {
 		var part Part
 		if err := c.nextPart(&part); err != nil {

@@ -22,6 +22,7 @@ func (c *Conn) Receive(handle func(*Batch) error) error {
 	if c.readErr != nil {
 		return c.readErr
 	}
+	c.current = Part{}
 	c.batch.handle = handle
 	err := c.receiveRest()
 	if err == nil {
@@ -35,6 +36,9 @@ func (c *Conn) Receive(handle func(*Batch) error) error {
 	c.batch.handle = nil
 	if e := c.batch.handlerErr; e != nil {
 		c.batch.handlerErr = nil
+		if c.batch.err != nil { // the handler had come to the end before it failed
+			c.endRead(c.batch.err)
+		}
 		return e
 	}
 	return c.readFailed(err)

@@ -3,6 +3,7 @@ package wsframe
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"unicode/utf8"
 
@@ -18,12 +19,25 @@ func (c *Conn) WriteEncoded(frames []byte) error {
 	return err
 }
 
-// write needs writing. The mail goes first: it may be the rest of a frame.
+// write writes whole frames. It needs writing.
 func (c *Conn) write(p []byte) error {
+	if err := c.beginFrame(); err != nil {
+		return err
+	}
+	return c.writeRaw(p)
+}
+
+// beginFrame comes before each write but those inside of a frame, and needs writing. The mail goes
+// first: it may be the rest of a frame.
+func (c *Conn) beginFrame() error {
 	c.flushMail(true)
-	if c.closeSent.Load() || c.aborted.Load() {
+	if c.Ending() {
 		return c.writeErr()
 	}
+	return nil
+}
+
+func (c *Conn) writeRaw(p []byte) error {
 	if _, err := c.out.Write(p); err != nil {
 		return c.writeFailed(err)
 	}
@@ -41,11 +55,14 @@ func (c *Conn) writeErr() error {
 // and a Close frame, so the reader goes on to the end of the stream, for CloseTimeout at most.
 func (c *Conn) writeFailed(err error) error {
 	e := networkError(err)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.abort(e)
-	} else {
-		c.awaitClose()
+		return c.endCause()
+	case c.aborted.Load() || errors.Is(err, net.ErrClosed):
+		return c.endCause()
 	}
+	c.awaitClose()
 	return e
 }
 
@@ -93,6 +110,9 @@ func (c *Conn) writeFrame(f Frame) error {
 	out, key := appendHeader(buf[:0], c.role, firstByte(f), int64(len(f.Payload)))
 	c.writing.Lock()
 	defer c.unlockWriting()
+	if err := c.beginFrame(); err != nil {
+		return err
+	}
 	p := f.Payload
 	for {
 		n := min(len(p), cap(out)-len(out))
@@ -101,11 +121,11 @@ func (c *Conn) writeFrame(f Frame) error {
 		if p = p[n:]; c.role == Client {
 			key = mask(out[start:], key)
 		}
-		if err := c.write(out); err != nil || len(p) == 0 {
+		if err := c.writeRaw(out); err != nil || len(p) == 0 {
 			return err
 		}
 		if c.role == Server {
-			return c.write(p)
+			return c.writeRaw(p)
 		}
 		out = out[:0]
 	}
