@@ -102,3 +102,14 @@ func FuzzHandshake(f *testing.F) {
 		}
 	})
 }
+
+func TestIsUpgradeSeesAlsoBadHandshakes(t *testing.T) {
+	r := httptest.NewRequest("POST", "/", nil)
+	if IsUpgrade(r) || !IsUpgrade(stream.MarkExtended(r)) {
+		t.Error("wrong without an Upgrade header")
+	}
+	r.Header.Set("Upgrade", "h2c, WebSocket")
+	if !IsUpgrade(r) {
+		t.Error("wrong with one")
+	}
+}
