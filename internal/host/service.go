@@ -70,6 +70,9 @@ func newService(c *config.Config, software string, local bool, programs *spawner
 			},
 			Log: log,
 		}
+		trim := newTrimmer()
+		s.websocket.OnOpen = trim.opened
+		s.closers = append(s.closers, func() error { trim.stop(); return nil })
 		if len(c.Subprotocols) > 0 {
 			s.websocket.Select = wsframe.Prefer(c.Subprotocols...)
 		}

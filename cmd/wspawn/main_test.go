@@ -1,0 +1,116 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"wspawn": main})
+}
+
+// TestScripts runs testdata/script/*.txtar. Besides the commands of package testscript there are:
+//
+//	serve NAME [FLAG...] COMMAND [ARG...]
+//
+// starts "wspawn --port 0 FLAG... COMMAND ARG..." and waits until it listens. $NAME is then its
+// ws:// URL, $NAME_http the same as http://, $NAME_console that of the console, $NAME_pid its
+// process. Its log goes to the file NAME.log and what it prints to NAME.out.
+//
+//	[!] stop NAME
+//
+// sends it SIGTERM and waits for its end; it must end well (with !: badly).
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, "HOME="+e.WorkDir, "NO_COLOR=1")
+			e.Values["servers"] = make(map[string]*scriptServer)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": serveScript,
+			"stop":  stopScript,
+		},
+	})
+}
+
+type scriptServer struct {
+	cmd  *exec.Cmd
+	done chan error
+}
+
+func serveScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: serve NAME [FLAG...] COMMAND [ARG...]")
+	}
+	name := args[0]
+	cmd := exec.Command("wspawn", append([]string{"--port", "0"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"))
+	out, log := create(ts, name+".out"), create(ts, name+".log")
+	cmd.Stdout, cmd.Stderr = out, log
+	ts.Check(cmd.Start())
+	out.Close()
+	log.Close()
+	s := &scriptServer{cmd: cmd, done: make(chan error, 1)}
+	go func() { s.done <- cmd.Wait() }()
+	ts.Value("servers").(map[string]*scriptServer)[name] = s
+	ts.Defer(func() { // what a script forgets to stop, or could not
+		cmd.Process.Kill()
+		select {
+		case err := <-s.done:
+			s.done <- err
+		case <-time.After(10 * time.Second):
+		}
+	})
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		banner, err := os.ReadFile(out.Name())
+		ts.Check(err)
+		if _, after, ok := strings.Cut(string(banner), "listening  "); ok {
+			url, rest, _ := strings.Cut(after, "\n")
+			ts.Setenv(name, url)
+			ts.Setenv(name+"_pid", strconv.Itoa(cmd.Process.Pid))
+			if _, page, ok := strings.Cut(rest, "console    "); ok {
+				ts.Setenv(name+"_console", strings.TrimSpace(page))
+			}
+			ts.Setenv(name+"_http", strings.Replace(url, "ws", "http", 1))
+			return
+		}
+		if len(s.done) > 0 || time.Now().After(end) {
+			ts.Fatalf("wspawn does not listen:\n%s%s", banner, ts.ReadFile(name+".log"))
+		}
+	}
+}
+
+func create(ts *testscript.TestScript, name string) *os.File {
+	f, err := os.Create(filepath.Join(ts.Getenv("WORK"), name))
+	ts.Check(err)
+	return f
+}
+
+func stopScript(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value("servers").(map[string]*scriptServer)[args[0]]
+	if len(args) != 1 || s == nil {
+		ts.Fatalf("usage: stop NAME of serve")
+	}
+	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-s.done:
+		s.done <- err
+		if (err != nil) != neg {
+			ts.Fatalf("wspawn ended with %v:\n%s", err, ts.ReadFile(args[0]+".log"))
+		}
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("wspawn does not end")
+	}
+}
