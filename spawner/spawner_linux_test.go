@@ -299,115 +299,6 @@ func TestUserAndGroups(t *testing.T) {
 	}
 }
 
-func TestTheLeaderIsAZombieUntilFinish(t *testing.T) {
-	s := newSpawner(t, Config{})
-	p := start(t, s, sh("exit 0"), StartOptions{})
-	waitDone(t, p)
-	if st := state(p.Pid()); st != "Z" {
-		t.Errorf("state %q before Finish", st)
-	}
-	p.Finish()
-	if st := state(p.Pid()); st != "" {
-		t.Errorf("state %q after Finish", st)
-	}
-}
-
-func TestFinishKillsGrandchildren(t *testing.T) {
-	s := newSpawner(t, Config{})
-	p := start(t, s, sh("sleep 1000 & echo $!; exit 0"), StartOptions{})
-	pid := readPid(t, p.Stdout)
-	waitDone(t, p)
-	if dead(pid) {
-		t.Error("the grandchild died before Finish")
-	}
-	p.Finish()
-	eventually(t, "the grandchild is gone", func() bool { return dead(pid) })
-	if rest, err := io.ReadAll(p.Stdout); len(rest) > 0 || err != nil { // its copy of stdout is closed
-		t.Errorf("%q, %v", rest, err)
-	}
-}
-
-func TestStopSignalsTheWholeGroup(t *testing.T) {
-	s := newSpawner(t, Config{})
-	prog := sh(`sh -c 'trap "echo child; exit" TERM; echo $$; while :; do sleep 0.01; done' & trap "wait; exit 0" TERM; wait`)
-	prog.Stop = Ladder{{0, syscall.SIGTERM}, {bound, os.Kill}}
-	p := start(t, s, prog, StartOptions{})
-	r := bufio.NewReader(p.Stdout)
-	if _, err := r.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	p.Stop(t.Context())
-	if rest, err := io.ReadAll(r); string(rest) != "child\n" {
-		t.Errorf("%q, %v", rest, err)
-	}
-}
-
-// cgroupDir returns a cgroup v2 directory of the test, or says why there is none.
-func cgroupDir(t *testing.T) string {
-	t.Helper()
-	var reasons []string
-	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if _, err := os.Stat(root + "/cgroup.controllers"); err != nil {
-			reasons = append(reasons, err.Error())
-			continue
-		}
-		dir := filepath.Join(root, fmt.Sprintf("spawner-test-%d", os.Getpid()))
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			reasons = append(reasons, err.Error())
-			continue
-		}
-		t.Cleanup(func() {
-			if err := os.Remove(dir); err != nil {
-				t.Error(err)
-			}
-		})
-		return dir
-	}
-	t.Skipf("no writable cgroup v2 directory: %s", strings.Join(reasons, "; "))
-	return ""
-}
-
-func TestACgroupKillsWhatLeftTheGroup(t *testing.T) {
-	dir := cgroupDir(t)
-	s := newSpawner(t, Config{})
-	for range 3 {
-		prog := sh(`setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.2`)
-		prog.Cgroup = dir
-		p := start(t, s, prog, StartOptions{})
-		pid := readPid(t, p.Stdout)
-		waitDone(t, p)
-		if dead(pid) {
-			t.Error("the grandchild died before Finish")
-		}
-		p.Finish()
-		eventually(t, "the grandchild is gone", func() bool { return dead(pid) })
-	}
-	eventually(t, "the cgroups are removed", func() bool {
-		sub, err := filepath.Glob(dir + "/wspawn-*")
-		return err == nil && len(sub) == 0
-	})
-	// A failed start leaves none either.
-	_, err := s.Start(t.Context(), &Program{Path: "/nowhere", Cgroup: dir}, StartOptions{})
-	if sub, _ := filepath.Glob(dir + "/wspawn-*"); !errors.Is(err, ErrNotFound) || len(sub) > 0 {
-		t.Errorf("%v, %v", err, sub)
-	}
-}
-
-func TestACgroupMustBeOne(t *testing.T) {
-	s := newSpawner(t, Config{})
-	dir := t.TempDir()
-	for _, d := range []string{dir, dir + "/gone"} {
-		prog := sh("exit 0")
-		prog.Cgroup = d
-		if _, err := s.Start(t.Context(), prog, StartOptions{}); !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), "cgroup") {
-			t.Errorf("%v", err)
-		}
-	}
-	if n := entries(t, dir); n > 0 {
-		t.Errorf("%d entries left", n)
-	}
-}
-
 // memory returns the bytes in use on heap and stacks.
 func memory() uint64 {
 	var m runtime.MemStats
@@ -440,7 +331,7 @@ func TestManyProcessesNeedNoThreads(t *testing.T) {
 	if got := runtime.NumGoroutine(); got > goroutines+5 {
 		t.Errorf("%d goroutines, %d before", got, goroutines)
 	}
-	// Beside the heap there is what the network poller keeps for two pipe ends, about 300 bytes each, in
+	// Beside the heap there is what the network poller keeps for two pipe ends, about 550 bytes each, in
 	// pieces too large to be measured here.
 	per := (int64(after) - int64(before)) / n
 	t.Logf("%d bytes of heap and stack per idle process", per)

@@ -1,0 +1,160 @@
+package spawner
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestTheLeaderIsAZombieUntilFinish(t *testing.T) {
+	s := newSpawner(t, Config{})
+	p := start(t, s, sh("exit 0"), StartOptions{})
+	waitDone(t, p)
+	if st := state(p.Pid()); st != "Z" {
+		t.Errorf("state %q before Finish", st)
+	}
+	p.Finish()
+	if st := state(p.Pid()); st != "" {
+		t.Errorf("state %q after Finish", st)
+	}
+}
+
+func TestFinishKillsGrandchildren(t *testing.T) {
+	s := newSpawner(t, Config{})
+	p := start(t, s, sh("sleep 1000 & echo $!; exit 0"), StartOptions{})
+	pid := readPid(t, p.Stdout)
+	waitDone(t, p)
+	if dead(pid) {
+		t.Error("the grandchild died before Finish")
+	}
+	p.Finish()
+	eventually(t, "the grandchild is gone", func() bool { return dead(pid) })
+	if rest, err := io.ReadAll(p.Stdout); len(rest) > 0 || err != nil { // its copy of stdout is closed
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+func TestStopSignalsTheWholeGroup(t *testing.T) {
+	s := newSpawner(t, Config{})
+	prog := sh(`sh -c 'trap "echo child; exit" TERM; echo $$; while :; do sleep 0.01; done' & trap "wait; exit 0" TERM; wait`)
+	prog.Stop = Ladder{{0, syscall.SIGTERM}, {bound, os.Kill}}
+	p := start(t, s, prog, StartOptions{})
+	r := bufio.NewReader(p.Stdout)
+	if _, err := r.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	p.Stop(t.Context())
+	if rest, err := io.ReadAll(r); string(rest) != "child\n" {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+// cgroupDir returns a cgroup v2 directory of the test, or says why there is none.
+func cgroupDir(t *testing.T) string {
+	t.Helper()
+	var reasons []string
+	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(root + "/cgroup.controllers"); err != nil {
+			reasons = append(reasons, err.Error())
+			continue
+		}
+		dir := filepath.Join(root, fmt.Sprintf("spawner-test-%d", os.Getpid()))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			reasons = append(reasons, err.Error())
+			continue
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		})
+		return dir
+	}
+	t.Skipf("no writable cgroup v2 directory: %s", strings.Join(reasons, "; "))
+	return ""
+}
+
+func TestACgroupKillsWhatLeftTheGroup(t *testing.T) {
+	dir := cgroupDir(t)
+	s := newSpawner(t, Config{})
+	for range 3 {
+		prog := sh(`setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.2`)
+		prog.Cgroup = dir
+		p := start(t, s, prog, StartOptions{})
+		pid := readPid(t, p.Stdout)
+		waitDone(t, p)
+		if dead(pid) {
+			t.Error("the grandchild died before Finish")
+		}
+		p.Finish()
+		eventually(t, "the grandchild is gone", func() bool { return dead(pid) })
+	}
+	eventually(t, "the cgroups are removed", func() bool {
+		sub, err := filepath.Glob(dir + "/wspawn-*")
+		return err == nil && len(sub) == 0
+	})
+	// A failed start leaves none either.
+	_, err := s.Start(t.Context(), &Program{Path: "/nowhere", Cgroup: dir}, StartOptions{})
+	if sub, _ := filepath.Glob(dir + "/wspawn-*"); !errors.Is(err, ErrNotFound) || len(sub) > 0 {
+		t.Errorf("%v, %v", err, sub)
+	}
+}
+
+func TestACgroupMustBeOne(t *testing.T) {
+	s := newSpawner(t, Config{})
+	dir := t.TempDir()
+	for _, d := range []string{dir, dir + "/gone"} {
+		prog := sh("exit 0")
+		prog.Cgroup = d
+		if _, err := s.Start(t.Context(), prog, StartOptions{}); !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), "cgroup") {
+			t.Errorf("%v", err)
+		}
+	}
+	if n := entries(t, dir); n > 0 {
+		t.Errorf("%d entries left", n)
+	}
+}
+
+// TestAProgramThatCannotBeKilledIsGivenUp freezes one with the freezer of cgroup v1, which holds SIGKILL up.
+func TestAProgramThatCannotBeKilledIsGivenUp(t *testing.T) {
+	dir := fmt.Sprintf("/sys/fs/cgroup/freezer/spawner-test-%d", os.Getpid())
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("no way to make a program that survives SIGKILL: %v", err)
+	}
+	set := func(file, value string) {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	h := new(recorder)
+	s := newSpawner(t, Config{Log: slog.New(h)})
+	prog := sh("exec sleep 1000")
+	prog.Stop, prog.GiveUp = Ladder{{0, os.Kill}}, 20*time.Millisecond
+	p := start(t, s, prog, StartOptions{})
+	set("cgroup.procs", strconv.Itoa(p.Pid()))
+	set("freezer.state", "FROZEN")
+	eventually(t, "the program is frozen", func() bool {
+		b, err := os.ReadFile(dir + "/freezer.state")
+		return err == nil && string(b) == "FROZEN\n"
+	})
+	if err := p.Stop(context.Background()); !errors.Is(err, ErrStuck) {
+		t.Errorf("%v", err)
+	}
+	if s.Running() != 1 {
+		t.Errorf("running %d", s.Running())
+	}
+	set("freezer.state", "THAWED")
+	eventually(t, "it is finished in the background", func() bool { return s.Running() == 0 })
+	eventually(t, "it is logged", func() bool { return len(h.lines("process did not stop")) == 1 })
+	eventually(t, "the cgroup is removed", func() bool { return os.Remove(dir) == nil })
+}
