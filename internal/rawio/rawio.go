@@ -36,11 +36,16 @@ func GetBuffer() *[BufferSize]byte { return buffers.Get().(*[BufferSize]byte) }
 // PutBuffer gives a buffer back.
 func PutBuffer(b *[BufferSize]byte) { buffers.Put(b) }
 
-// A Reader reads one stream. It is for one goroutine at a time.
+// A Reader reads one stream. It is for one goroutine at a time, and must not be copied once it is in
+// use.
 type Reader struct {
 	plain io.Reader
 	raw   syscall.RawConn // nil: plain only
-	held  *[BufferSize]byte
+	step  func(fd uintptr) bool
+
+	held  *[BufferSize]byte // of Next
+	n     int               // bytes in it
+	errno syscall.Errno
 }
 
 // NewReader returns a Reader of r. A descriptor must be in non-blocking mode.
@@ -124,44 +129,48 @@ func (r *Reader) loopPlain(handle func(chunk []byte) error) error {
 // Next waits for data and returns it as Loop delivers it, or io.EOF. What it returned before is
 // invalid from then on. Release gives the buffer back.
 func (r *Reader) Next() (chunk []byte, err error) {
-	var n int
+	r.n = 0
 	if r.raw == nil {
 		if r.held == nil {
 			r.held = GetBuffer()
 		}
-		n, err = r.plain.Read(r.held[Gap:])
+		for r.n == 0 && err == nil { // nothing and no error is allowed, and means nothing
+			r.n, err = r.plain.Read(r.held[Gap:])
+		}
 	} else {
 		r.Release()
-		var errno syscall.Errno
-		err = r.raw.Read(func(fd uintptr) bool {
-			r.held = GetBuffer()
-			for {
-				n, errno = read(fd, r.held[Gap:])
-				if errno == syscall.EINTR {
-					continue
-				}
-				if errno == syscall.EAGAIN {
-					r.Release()
-					return false
-				}
-				return true
-			}
-		})
+		if r.step == nil {
+			r.step = r.readOnce // once, since a method value allocates
+		}
+		err = r.raw.Read(r.step)
 		switch {
 		case err != nil:
-		case errno != 0:
-			err = errno
-		case n == 0:
+		case r.errno != 0:
+			err = r.errno
+		case r.n == 0:
 			err = io.EOF
 		}
 	}
-	if n > 0 {
-		return r.held[:Gap+n], nil
+	if r.n > 0 {
+		return r.held[:Gap+r.n], nil
 	}
-	if err != nil {
-		r.Release()
-	}
+	r.Release()
 	return nil, err
+}
+
+func (r *Reader) readOnce(fd uintptr) (done bool) {
+	r.held = GetBuffer()
+	for {
+		r.n, r.errno = read(fd, r.held[Gap:])
+		switch r.errno {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			r.Release()
+			return false
+		default:
+			return true
+		}
+	}
 }
 
 // Release gives back the buffer of Next.
