@@ -67,6 +67,7 @@ func (f *serveFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&c.Env, "env", "e", nil, "`NAME=VALUE` for the program (repeatable)")
 	fs.StringSliceVar(&c.PassEnv, "pass-env", c.PassEnv, "`NAMES` of variables that the program gets from here")
 	fs.BoolVar(&c.Unbuffer, "unbuffer", false, "make the program write line by line (stdbuf, Python)")
+	fs.BoolVar(&c.Watch, "watch", false, "close connections with 1012 when the file of the program changes, for development")
 	fs.StringVar(&c.Program.Dir, "chdir", "", "working `DIR` of the program")
 	fs.StringVar(&c.Program.User, "user", "", "`USER` to run the program as")
 	fs.StringVar(&c.Program.Group, "group", "", "`GROUP` to run the program as")

@@ -148,6 +148,9 @@ func (c *Config) checkProgram(p *problems) {
 	if c.MaxProcesses < 0 || c.StartRate < 0 {
 		p.addf("max-processes, start-rate", "negative limit")
 	}
+	if c.Watch && len(c.Command) == 0 {
+		p.addf("watch", "needs a program to watch; with a directory of programs each connection starts the newest anyway")
+	}
 	if c.Unbuffer {
 		if _, err := spawner.Look("stdbuf", ""); err != nil {
 			p.addf("unbuffer", "needs the program stdbuf (GNU coreutils), which is not in PATH")

@@ -59,6 +59,10 @@ type Config struct {
 	// Unbuffer makes programs that use the C library write line by line, and Python too.
 	Unbuffer bool
 
+	// Watch ends all sessions with 1012 when the file of the program changes, so that clients which
+	// connect again get the new one: for development.
+	Watch bool
+
 	// MaxProcesses bounds the programs that run at once; 0 = no limit. StartRate bounds how many
 	// are started in a second; 0 = no limit.
 	MaxProcesses int

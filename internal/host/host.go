@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/watch"
 	"github.com/wspawn/wspawn/spawner"
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 // Times and sizes that protect the HTTP side.
@@ -43,6 +45,7 @@ type Host struct {
 	server    *http.Server
 	service   *service
 	programs  *spawner.Spawner
+	watcher   *watch.Watcher // nil: nothing is watched
 }
 
 // New checks the configuration and opens the listeners. Nothing is answered before Run.
@@ -78,6 +81,12 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	})
 	if h.service, err = newService(c, o.Software, local, h.programs, o.Log); err != nil {
 		return nil, err
+	}
+	if h.service.watched != "" {
+		if h.watcher, err = watch.New(h.service.watched); err != nil {
+			h.service.close()
+			return nil, err
+		}
 	}
 	h.server = &http.Server{
 		Handler:           h.service,
@@ -119,6 +128,8 @@ func (h *Host) ConsolePath() string { return h.service.console }
 func (h *Host) Run(ctx, now context.Context) error {
 	failed := make(chan error, len(h.listeners))
 	var serving sync.WaitGroup
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
 	for _, ln := range h.listeners {
 		serving.Go(func() {
 			var err error
@@ -132,6 +143,9 @@ func (h *Host) Run(ctx, now context.Context) error {
 			}
 		})
 	}
+	if h.watcher != nil {
+		serving.Go(func() { h.watcher.Run(watching, h.programChanged) })
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -139,9 +153,20 @@ func (h *Host) Run(ctx, now context.Context) error {
 	}
 	drain, cancel := context.WithTimeout(now, h.c.Drain)
 	defer cancel()
+	stopWatching()
 	stopErr := h.stop(drain)
 	serving.Wait()
 	return errors.Join(err, stopErr)
+}
+
+// programChanged ends the sessions of the old program; those that come get the new one.
+func (h *Host) programChanged(files []string) {
+	n := 0
+	for c := range h.service.websocket.Conns() {
+		c.WriteClose(wsframe.CloseServiceRestart, "the program has changed")
+		n++
+	}
+	h.log.Info("program changed", "file", files[0], "closed", n)
 }
 
 func (h *Host) stop(ctx context.Context) error {

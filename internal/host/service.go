@@ -29,6 +29,7 @@ type service struct {
 	plain     http.Handler
 	header    http.Header
 	console   string // its path, or ""
+	watched   string // the file of the program, with Watch
 	closers   []func() error
 }
 
@@ -112,6 +113,9 @@ func (s *service) command(c *config.Config, software string) (func(*wsframe.Requ
 		return nil, err
 	}
 	program := pattern(c, path, c.Command[1:])
+	if c.Watch {
+		s.watched = path
+	}
 	return func(r *wsframe.Request) (*stdio.Target, error) {
 		return target(program, r, cgi.Vars{PathInfo: r.URL.Path, ScriptFilename: path, Software: software})
 	}, nil

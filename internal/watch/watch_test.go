@@ -1,0 +1,82 @@
+package watch
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChangesOfContentAreSeenHoweverTheyAreMade(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	file, target, link := filepath.Join(dir, "f"), filepath.Join(elsewhere, "t"), filepath.Join(dir, "l")
+	write(t, file, "1")
+	write(t, target, "1")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(file, link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan []string, 10)
+	done := make(chan struct{})
+	go func() {
+		w.Run(t.Context(), func(files []string) { seen <- files })
+		close(done)
+	}()
+	t.Cleanup(func() { <-done })
+	for _, step := range []struct {
+		name, want string
+		do         func()
+	}{
+		{"written in place", file, func() { write(t, file, "2") }},
+		{"replaced, as editors do", file, func() {
+			write(t, file+"~", "3")
+			os.Rename(file+"~", file)
+		}},
+		{"gone and back", file, func() {
+			os.Remove(file)
+			time.Sleep(2 * quiet)
+			write(t, file, "4")
+		}},
+		{"the target of a link", link, func() { write(t, target, "2") }},
+		{"the link itself", link, func() {
+			write(t, target+"2", "3")
+			os.Symlink(target+"2", link+"~")
+			os.Rename(link+"~", link)
+		}},
+	} {
+		// What changes nothing must not be reported.
+		write(t, filepath.Join(dir, "other"), step.name)
+		now := time.Now()
+		os.Chtimes(file, now, now)
+		time.Sleep(2 * quiet)
+		step.do()
+		select {
+		case got := <-seen:
+			if len(got) != 1 || got[0] != step.want {
+				t.Errorf("%s: reported %q, want %q", step.name, got, step.want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: not seen", step.name)
+		}
+	}
+}
+
+func TestMissingDirectoryIsAnError(t *testing.T) {
+	if _, err := New("/nonexistent/file"); err == nil {
+		t.Error("no error")
+	}
+}
