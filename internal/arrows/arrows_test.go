@@ -1,0 +1,88 @@
+// Package arrows holds the test that keeps dependencies between packages one-way.
+package arrows
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/wspawn/wspawn/"
+
+// allowed says which packages of this module a package may import. What is not listed here must be
+// added, with a thought about whether the new arrow points down.
+var allowed = map[string][]string{
+	"internal/rawio":   {},
+	"internal/stream":  {},
+	"internal/origin":  {},
+	"internal/files":   {},
+	"internal/scripts": {},
+	"internal/console": {},
+	"internal/license": {},
+	"internal/watch":   {},
+	"cgi":              {},
+
+	"wsframe": {"internal/stream", "internal/rawio"},
+	"spawner": {"internal/rawio"},
+
+	"internal/stdio":  {"wsframe", "spawner", "internal/rawio"},
+	"internal/client": {"wsframe"},
+	"internal/config": {"wsframe", "spawner", "internal/stdio", "internal/origin"},
+	"internal/host": {
+		"cgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
+		"internal/origin", "internal/scripts", "internal/stdio", "internal/watch",
+	},
+}
+
+// anywhere are packages that may import everything, because nothing imports them, and test helpers.
+func anywhere(pkg string) bool {
+	return strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "examples") || pkg == "internal/browsertest" || pkg == "internal/arrows"
+}
+
+func TestPackagesImportOnlyWhatIsBelowThem(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if anywhere(name) {
+			continue
+		}
+		may, known := allowed[name]
+		if !known {
+			t.Errorf("%s: a new package: say in this test what it may import", name)
+			continue
+		}
+		for _, i := range p.Imports {
+			if ours, ok := strings.CutPrefix(i, module); ok && !slices.Contains(may, ours) {
+				t.Errorf("%s imports %s, which is not below it", name, ours)
+			}
+			if i == "unsafe" && name != "internal/rawio" {
+				t.Errorf("%s imports unsafe: that is for internal/rawio alone", name)
+			}
+		}
+	}
+}
+
+// The switch for WebSockets over HTTP/2 depends on the order in which packages are initialised.
+func TestModulePathSortsBeforeNetHTTP(t *testing.T) {
+	if module > "net/http" {
+		t.Errorf("%s sorts behind net/http", module)
+	}
+}
