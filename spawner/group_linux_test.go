@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -157,4 +158,63 @@ func TestAProgramThatCannotBeKilledIsGivenUp(t *testing.T) {
 	eventually(t, "it is finished in the background", func() bool { return s.Running() == 0 })
 	eventually(t, "it is logged", func() bool { return len(h.lines("process did not stop")) == 1 })
 	eventually(t, "the cgroup is removed", func() bool { return os.Remove(dir) == nil })
+}
+
+func TestStartsStopsAndCloseAtTheSameTime(t *testing.T) {
+	before := entries(t, "/proc/self/fd")
+	h := new(recorder)
+	s := New(Config{Guard: guardCommand(t), Log: slog.New(h), MaxProcesses: 20})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				p, err := s.Start(t.Context(), sh("echo err >&2; sleep 1000 & read x; echo more >&2"), StartOptions{})
+				switch {
+				case errors.Is(err, ErrLimit):
+					t.Errorf("16 at a time are not more than 20: %v", err)
+					return
+				case errors.Is(err, ErrClosed):
+					return
+				case err != nil:
+					t.Error(err)
+					return
+				}
+				switch (i + n) % 4 {
+				case 0:
+					p.Stop(t.Context())
+				case 1:
+					p.Signal(syscall.SIGTERM)
+					<-p.Done()
+					p.Finish()
+				case 2:
+					p.CloseStdin()
+					<-p.Done()
+					go p.Finish() // at the same time as the next one
+					p.Stop(t.Context())
+				case 3:
+					ctx, cancel := context.WithCancel(t.Context())
+					cancel()
+					go p.Stop(t.Context())
+					p.Stop(ctx)
+				}
+				if p.ExitState().Ended.IsZero() {
+					t.Error("stopped, but not ended")
+				}
+				p.ClosePipes()
+				if i == 0 && n == 20 {
+					wg.Go(func() { s.Close(t.Context()) })
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if s.Running() != 0 {
+		t.Errorf("running %d", s.Running())
+	}
+	if n, e := len(h.lines("stderr")), entries(t, "/proc/self/fd"); n == 0 || e > before {
+		t.Errorf("%d lines, %d descriptors, %d before", n, e, before)
+	}
 }

@@ -166,7 +166,7 @@ func Look(name, dir string) (string, error) {
 		if err == nil {
 			return path, nil
 		}
-		if found == nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, ok := errors.AsType[refusal](err); ok && found == nil {
 			found = fmt.Errorf("%s: %w", path, err)
 		}
 	}
