@@ -20,10 +20,8 @@ import (
 // Timeout bounds every step of a page.
 const Timeout = 30 * time.Second
 
-// A Browser is a Chromium with a profile of its own. Its methods are for the
-// goroutine of the test.
+// A Browser is a Chromium with a profile of its own.
 type Browser struct {
-	t   testing.TB
 	ctx context.Context
 }
 
@@ -49,10 +47,11 @@ func New(t testing.TB) *Browser {
 			t.Errorf("stopping chromium: %v", err)
 		}
 	})
-	return &Browser{t: t, ctx: ctx}
+	return &Browser{ctx}
 }
 
-// A Page is a tab of a browser. Its methods end the test when they fail.
+// A Page is a tab of a browser. Its methods are for the goroutine of its test,
+// which they end when they fail.
 type Page struct {
 	t   testing.TB
 	ctx context.Context
@@ -61,12 +60,13 @@ type Page struct {
 	problems []string
 }
 
-// Open opens a page in a tab of its own. The test fails if by its end the page
-// has thrown an exception or broken its Content-Security-Policy.
-func (b *Browser) Open(url string) *Page {
-	b.t.Helper()
+// Open opens a page in a tab of its own, for t, which may be a subtest of the
+// browser's. It fails if by its end the page has thrown an exception or broken
+// its Content-Security-Policy.
+func (b *Browser) Open(t testing.TB, url string) *Page {
+	t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
-	p := &Page{t: b.t, ctx: ctx}
+	p := &Page{t: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -78,11 +78,11 @@ func (b *Browser) Open(url string) *Page {
 			p.note(m)
 		}
 	}()
-	b.t.Cleanup(func() {
+	t.Cleanup(func() {
 		cancel()
 		<-done
 		for _, problem := range p.Problems() {
-			b.t.Errorf("%s: %s", url, problem)
+			t.Errorf("%s: %s", url, problem)
 		}
 	})
 	p.Do(chromedp.Navigate(url))

@@ -23,7 +23,7 @@ func TestProblemsOfAPageAreNoticed(t *testing.T) {
 				fmt.Fprintf(w, `<link rel="icon" href="data:,"><p>text</p><script>%s</script>`, tt.script)
 			}))
 			defer server.Close()
-			p := New(t).Open(server.URL)
+			p := New(t).Open(t, server.URL)
 			p.Wait("true")
 			if problems := strings.Join(p.Problems(), "\n"); !strings.Contains(problems, tt.want) {
 				t.Errorf("problems are %q, want one with %q", problems, tt.want)

@@ -149,7 +149,7 @@ const (
 
 func TestAConversation(t *testing.T) {
 	server := serve(t)
-	p := browsertest.New(t).Open(server.URL + "/some/path?a=b&c=d")
+	p := browsertest.New(t).Open(t, server.URL + "/some/path?a=b&c=d")
 
 	want := "ws" + strings.TrimPrefix(server.URL, "http") + "/some/path?a=b&c=d"
 	if url := browsertest.Get(p, chromedp.Value(chromedp.CSS("#url"))); url != want {
@@ -192,7 +192,7 @@ func TestAConversation(t *testing.T) {
 }
 
 func TestHowAConnectionEnds(t *testing.T) {
-	p := browsertest.New(t).Open(serve(t).URL)
+	p := browsertest.New(t).Open(t, serve(t).URL)
 	for _, tt := range []struct{ message, state string }{
 		{"bye", "closed: 4001 “as <b>you</b> wish”, clean"},
 		{"vanish", "closed: 1006, not clean"},
@@ -212,13 +212,13 @@ func TestHowAConnectionEnds(t *testing.T) {
 }
 
 func TestASubprotocolIsAskedForAndShown(t *testing.T) {
-	p := browsertest.New(t).Open(serve(t).URL)
+	p := browsertest.New(t).Open(t, serve(t).URL)
 	p.Type("#protocols", "chat.v1, chat.v2,\r")
 	p.Wait(stateIs + `"connected, subprotocol chat.v2"`)
 }
 
 func TestAFloodOfMessagesLeavesTheLastThousand(t *testing.T) {
-	p := browsertest.New(t).Open(serve(t).URL)
+	p := browsertest.New(t).Open(t, serve(t).URL)
 	p.Click("#connect")
 	p.Wait(connected)
 	p.Type("#text", "flood\r")

@@ -1,0 +1,483 @@
+// Package examples runs every example as its users do: with the wspawn command.
+package examples
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/browsertest"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+const timeout = 30 * time.Second // of every step; none should come near
+
+// Where the programs are compiled to: "wspawn", "count-c", "count-go", ….
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "wspawn-examples"); err == nil {
+		defer os.RemoveAll(bin)
+		err = compile()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func compile() error {
+	if err := run("go", "build", "-o", filepath.Join(bin, "wspawn"), "../cmd/wspawn"); err != nil {
+		return err
+	}
+	for _, file := range glob("*.c") {
+		err := run("cc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-o", compiled(file), file)
+		if err != nil {
+			return err
+		}
+	}
+	for _, file := range glob("*.go") {
+		// They are no part of ./..., since there is C beside them.
+		if err := run("go", "vet", file); err != nil {
+			return err
+		}
+		if err := run("go", "build", "-o", compiled(file), file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func run(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// glob returns the files of the examples that match a pattern.
+func glob(pattern string) []string {
+	files, err := filepath.Glob(filepath.Join("*", pattern))
+	if err != nil {
+		panic(err)
+	}
+	return files
+}
+
+// compiled returns where the program of a source file is: count-c for
+// count/count.c.
+func compiled(file string) string {
+	return filepath.Join(bin, strings.ReplaceAll(filepath.Base(file), ".", "-"))
+}
+
+// each runs a test for an example in every language there is.
+func each(t *testing.T, example string, languages int, test func(t *testing.T, program string)) {
+	files, err := filepath.Glob(filepath.Join(example, example+".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		var program string
+		switch filepath.Ext(file) {
+		case ".html":
+			continue
+		case ".c", ".go":
+			program = compiled(file)
+		default:
+			program = "./" + file
+		}
+		languages--
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			test(t, program)
+		})
+	}
+	if languages != 0 {
+		t.Errorf("the number of languages is wrong by %d", -languages)
+	}
+}
+
+var listening = regexp.MustCompile(`ws://127\.0\.0\.1:\d+/`)
+
+// serve runs wspawn on a free port until the end of the test and returns the
+// URL that it prints.
+func serve(t *testing.T, args ...string) (url string) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin, "wspawn"), append([]string{"--port", "0", "--log-level", "warn"}, args...)...)
+	cmd.Env = append(os.Environ(), "WSPAWN_EXAMPLES_SECRET=tell nobody")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuilder
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	urls := make(chan string, 1)
+	ended := make(chan error, 1)
+	go func() {
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			if url := listening.FindString(lines.Text()); url != "" {
+				urls <- url
+				break
+			}
+		}
+		io.Copy(io.Discard, stdout)
+		ended <- cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("wspawn ended with %v", err)
+			}
+		case <-time.After(timeout):
+			cmd.Process.Kill()
+			t.Error("wspawn did not end")
+		}
+		if log := log.String(); log != "" {
+			t.Logf("the log of wspawn:\n%s", log)
+		}
+	})
+	select {
+	case url := <-urls:
+		return url
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("wspawn %s: %v", strings.Join(args, " "), err)
+	case <-time.After(timeout):
+		t.Fatalf("wspawn %s did not print its address", strings.Join(args, " "))
+	}
+	panic("unreachable")
+}
+
+type lockedBuilder struct {
+	mu sync.Mutex // guards the field below
+	b  strings.Builder
+}
+
+func (l *lockedBuilder) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuilder) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A client is a WebSocket client that fails its test.
+type client struct {
+	t    *testing.T
+	conn *wsframe.Conn
+}
+
+func dial(t *testing.T, url string, header http.Header) *client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	conn, _, err := wsframe.Dial(ctx, url, &wsframe.DialOptions{Header: header})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseNow() })
+	watchdog := time.AfterFunc(timeout, func() { conn.CloseNow() })
+	t.Cleanup(func() { watchdog.Stop() })
+	return &client{t, conn}
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if err := c.conn.WriteMessage(wsframe.OpText, []byte(text)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) want(texts ...string) {
+	c.t.Helper()
+	for _, want := range texts {
+		op, got, err := c.conn.ReadMessage(nil)
+		if err != nil {
+			c.t.Fatalf("%v, want %q", err, want)
+		}
+		if op != wsframe.OpText || string(got) != want {
+			c.t.Fatalf("got %v %q, want text %q", op, got, want)
+		}
+	}
+}
+
+// wantEnd waits for what a program that exits with 0 means.
+func (c *client) wantEnd() {
+	c.t.Helper()
+	_, got, err := c.conn.ReadMessage(nil)
+	end, ok := errors.AsType[*wsframe.CloseError](err)
+	if !ok || end.Code != wsframe.CloseNormal || !end.Remote {
+		c.t.Fatalf("got %q, %v; want a close with 1000", got, err)
+	}
+}
+
+func (c *client) leave() {
+	c.t.Helper()
+	if err := c.conn.Close(wsframe.CloseNormal, ""); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func TestCount(t *testing.T) {
+	each(t, "count", 6, func(t *testing.T, program string) {
+		c := dial(t, serve(t, program, "4", "0.05"), nil)
+		c.want("1", "2", "3", "4")
+		c.wantEnd()
+	})
+}
+
+func TestCountComesAtOnce(t *testing.T) {
+	each(t, "count", 6, func(t *testing.T, program string) {
+		// The second number is an hour away: the first one cannot be waiting in
+		// a buffer for the end.
+		c := dial(t, serve(t, program, "2", "3600"), nil)
+		c.want("1")
+		c.leave()
+	})
+}
+
+func TestGreeter(t *testing.T) {
+	each(t, "greeter", 6, func(t *testing.T, program string) {
+		c := dial(t, serve(t, program), nil)
+		for _, name := range []string{"Ada", "Jörg Müller", `\n %s $(id)`, ""} {
+			c.send(name)
+			c.want("Hello, " + name + "!")
+		}
+		c.leave()
+	})
+}
+
+func TestEcho(t *testing.T) {
+	each(t, "echo", 6, func(t *testing.T, program string) {
+		c := dial(t, serve(t, program), nil)
+		texts := []string{"a", "", "  \\ spaces\t", "-n", "日本", strings.Repeat("long ", 20000)}
+		for _, text := range texts {
+			c.send(text)
+			c.want(text)
+		}
+		for _, text := range texts { // all at once
+			c.send(text)
+		}
+		c.want(texts...)
+		c.leave()
+	})
+}
+
+func TestEchoOfBytes(t *testing.T) {
+	for _, program := range []string{"echo-c", "echo-go"} {
+		t.Run(program, func(t *testing.T) {
+			c := dial(t, serve(t, "--binary", "--framing", "raw", filepath.Join(bin, program)), nil)
+			want := []byte("\x00\n\xff\r\n")
+			if err := c.conn.WriteMessage(wsframe.OpBinary, want); err != nil {
+				t.Fatal(err)
+			}
+			op, got, err := c.conn.ReadMessage(nil)
+			if err != nil || op != wsframe.OpBinary || string(got) != string(want) {
+				t.Fatalf("got %v %q, %v; want %q", op, got, err, want)
+			}
+			c.leave()
+		})
+	}
+}
+
+func TestDumpEnv(t *testing.T) {
+	each(t, "dump-env", 6, func(t *testing.T, program string) {
+		url := serve(t, "--env", "PLACE=here", program)
+		c := dial(t, url+"?a=b&c", http.Header{"X-Test": {"one"}})
+		got := map[string]string{}
+		for {
+			_, line, err := c.conn.ReadMessage(nil)
+			if err != nil {
+				break
+			}
+			name, value, _ := strings.Cut(string(line), "=")
+			got[name] = value
+		}
+		for name, want := range map[string]string{
+			"REQUEST_METHOD": "GET",
+			"QUERY_STRING":   "a=b&c",
+			"HTTP_X_TEST":    "one",
+			"REMOTE_ADDR":    "127.0.0.1",
+			"PLACE":          "here",
+		} {
+			if got[name] != want {
+				t.Errorf("%s is %q, want %q", name, got[name], want)
+			}
+		}
+		if secret, ok := got["WSPAWN_EXAMPLES_SECRET"]; ok {
+			t.Errorf("the environment of the server leaked: %q", secret)
+		}
+	})
+}
+
+func TestChat(t *testing.T) {
+	for _, tt := range []struct{ name, first, second string }{
+		{"Bash", "./chat/chat.sh", "./chat/chat.sh"},
+		{"Python", "./chat/chat.py", "./chat/chat.py"},
+		{"both in one room", "./chat/chat.sh", "./chat/chat.py"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			room := filepath.Join(t.TempDir(), "room")
+			urls := []string{serve(t, tt.first, room), serve(t, tt.second, room)}
+
+			ann := dial(t, urls[0], nil)
+			ann.want("What is your name?")
+			ann.send("Ann")
+			ann.want("* Ann came in")
+
+			bob := dial(t, urls[1], nil)
+			bob.want("What is your name?")
+			bob.send("Bob")
+			bob.want("* Ann came in", "* Bob came in")
+			ann.want("* Bob came in")
+
+			ann.send("hello \\ $HOME")
+			bob.want("Ann: hello \\ $HOME")
+			ann.want("Ann: hello \\ $HOME")
+			bob.send("grüß dich")
+			ann.want("Bob: grüß dich")
+			bob.want("Bob: grüß dich")
+
+			// One who leaves without a name was never here.
+			eve := dial(t, urls[1], nil)
+			eve.want("What is your name?")
+			eve.leave()
+
+			ann.leave()
+			bob.want("* Ann left")
+			bob.leave()
+			waitUntil(t, "the room is gone", func() bool {
+				_, err := os.Stat(room)
+				return errors.Is(err, os.ErrNotExist)
+			})
+		})
+	}
+}
+
+func waitUntil(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(timeout); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// pageURL returns the URL of a page beside the WebSocket.
+func pageURL(url, page string) string {
+	return "http" + strings.TrimPrefix(url, "ws") + page
+}
+
+func TestPages(t *testing.T) {
+	browser := browsertest.New(t)
+
+	t.Run("count", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, "--static", "count", "./count/count.sh", "3", "0.1")
+		p := browser.Open(t, pageURL(url, "count.html"))
+		p.Wait(`document.getElementById("number").textContent === "3"`)
+		p.Wait(`document.getElementById("state").textContent.startsWith("closed: 1000")`)
+	})
+	t.Run("greeter", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, "--static", "greeter", "./greeter/greeter.sh")
+		p := browser.Open(t, pageURL(url, "greeter.html"))
+		p.Wait(`document.getElementById("state").textContent === "connected"`)
+		p.Type("#name", "Ada <b>\r")
+		p.Wait(`document.getElementById("greeting").textContent === "Hello, Ada <b>!"`)
+	})
+	t.Run("echo", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, "--static", "echo", "./echo/echo.py")
+		p := browser.Open(t, pageURL(url, "echo.html"))
+		p.Wait(`document.getElementById("state").textContent === "connected"`)
+		p.Type("#text", "one\rtwo\r")
+		p.Wait(`/^one \d+\.\d ms$/.test(document.querySelector("#echoes li:nth-child(1)")?.textContent)`)
+		p.Wait(`/^two \d+\.\d ms$/.test(document.querySelector("#echoes li:nth-child(2)")?.textContent)`)
+	})
+	t.Run("chat", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, "--static", "chat", "./chat/chat.sh", filepath.Join(t.TempDir(), "room"))
+		last := func(text string) string {
+			return fmt.Sprintf(`document.querySelector("#room p:last-child")?.textContent === %q`, text)
+		}
+		ann := browser.Open(t, pageURL(url, "chat.html"))
+		ann.Wait(last("What is your name?"))
+		ann.Type("#text", "Ann\r")
+		ann.Wait(last("* Ann came in"))
+		bob := browser.Open(t, pageURL(url, "chat.html"))
+		bob.Wait(last("What is your name?"))
+		bob.Type("#text", "Bob\r")
+		ann.Wait(last("* Bob came in"))
+		bob.Type("#text", "hi <i>there</i>\r")
+		ann.Wait(last("Bob: hi <i>there</i>"))
+		bob.Wait(last("Bob: hi <i>there</i>"))
+	})
+}
+
+// The comment at the top of every program has the command that runs it, and
+// README.md has a link to it.
+func TestEveryExampleSaysHowToRunIt(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := glob("*.*")
+	if len(files) < 30 {
+		t.Fatalf("only %d files", len(files))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(filepath.Dir(file))
+		var command string
+		switch filepath.Ext(file) {
+		case ".html":
+			command = fmt.Sprintf("wspawn --static examples/%s ./examples/%s/%s.sh", name, name, name)
+		case ".c":
+			command = fmt.Sprintf("cc -o build/%s examples/%s && wspawn build/%s", name, file, name)
+		case ".go":
+			command = fmt.Sprintf("go build -o build/%s examples/%s && wspawn build/%s", name, file, name)
+		default:
+			command = "wspawn ./examples/" + file
+			if info, err := os.Stat(file); err != nil || info.Mode()&0o111 == 0 {
+				t.Errorf("%s is not executable", file)
+			}
+		}
+		if !strings.Contains(string(text), command+"\n") {
+			t.Errorf("%s does not say %q", file, command)
+		}
+		if !strings.Contains(string(readme), "("+filepath.ToSlash(file)+")") {
+			t.Errorf("README.md has no link to %s", file)
+		}
+	}
+}
