@@ -34,7 +34,7 @@ func command(argv []string, stdout, stderr io.Writer) int {
 	if runtime.GOOS != "windows" {
 		// Nothing of our environment may reach a program, by whatever way. The
 		// time zone of the log is read from it at the first use.
-		time.Now().Zone()
+		time.Now().AppendFormat(nil, "-0700")
 		os.Clearenv()
 	}
 	log := newLogger(stdout, c.level)
