@@ -107,6 +107,15 @@ func diagnose(cmd *command, err error) error {
 	return e
 }
 
+// refused is the error of a start that failed because of its user, group or cgroup.
+func refused(cmd *command, err error) error {
+	e := &startError{verb: "start", path: cmd.prog.Path, text: err.Error(), kind: ErrPermission, err: err}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		e.kind = ErrResources
+	}
+	return e
+}
+
 // checkDir returns what is wrong with a working directory.
 func checkDir(dir string) error {
 	if dir == "" {

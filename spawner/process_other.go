@@ -92,7 +92,7 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 	}
 	attr, err := processAttr(cmd.prog)
 	if err != nil {
-		return failed(&startError{verb: "start", path: cmd.prog.Path, text: err.Error(), kind: ErrPermission, err: err})
+		return failed(refused(cmd, err))
 	}
 	p.sys.proc, err = os.StartProcess(cmd.path, cmd.argv, &os.ProcAttr{
 		Dir: cmd.dir, Env: append(minimalEnv(), cmd.env...), Files: files, Sys: attr,

@@ -240,9 +240,14 @@ func TestUmaskIsThatOfTheProgramAlone(t *testing.T) {
 
 	// Also where the current directory of the server changed since its thread was made.
 	t.Chdir(dir)
-	prog := &Program{Path: "/bin/pwd", Umask: 0o077}
-	if got := output(t, s, prog, StartOptions{}); got != dir+"\n" {
-		t.Errorf("%q", got)
+	if err := os.Mkdir("sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for sub, want := range map[string]string{"": dir, "sub": dir + "/sub"} {
+		prog := &Program{Path: "/bin/pwd", Dir: sub, Umask: 0o077}
+		if got := output(t, s, prog, StartOptions{}); got != want+"\n" {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -100,12 +101,12 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 	pidfd := -1
 	sys := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}
 	if sys.Credential, err = credential(prog); err != nil {
-		return failed(&startError{verb: "start", path: prog.Path, text: err.Error(), kind: ErrPermission, err: err})
+		return failed(refused(cmd, err))
 	}
 	if prog.Cgroup != "" {
 		dir, fd, err := newCgroup(prog.Cgroup)
 		if err != nil {
-			return failed(&startError{verb: "start", path: prog.Path, text: err.Error(), kind: ErrPermission, err: err})
+			return failed(refused(cmd, err))
 		}
 		p.sys.cgroupDir = dir
 		sys.UseCgroupFD, sys.CgroupFD = true, child.add(fd)
@@ -119,10 +120,9 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 	if prog.Umask == 0 {
 		fork()
 	} else {
-		if attr.Dir == "" { // the thread that forks has a current directory of its own
-			if attr.Dir, err = os.Getwd(); err != nil {
-				return fail(err)
-			}
+		// The thread that forks has a current directory of its own.
+		if attr.Dir, err = filepath.Abs(cmd.dir); err != nil {
+			return fail(err)
 		}
 		if e := withUmask(max(prog.Umask, 0), fork); e != nil {
 			return failed(fmt.Errorf("start %q: umask: %w", prog.Path, e))

@@ -3,6 +3,7 @@
 package spawner
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -48,8 +49,10 @@ func credential(p *Program) (*syscall.Credential, error) {
 		gid, err := number(p.Group)
 		if err != nil {
 			g, err := user.LookupGroup(p.Group)
-			if err != nil {
+			if _, unknown := errors.AsType[user.UnknownGroupError](err); unknown {
 				return nil, fmt.Errorf("group %q does not exist", p.Group)
+			} else if err != nil {
+				return nil, err
 			}
 			if gid, err = number(g.Gid); err != nil {
 				return nil, err
@@ -68,16 +71,18 @@ func credential(p *Program) (*syscall.Credential, error) {
 
 // lookUser finds a user by name or number. A number without an entry is a user without groups.
 func lookUser(name string) (*user.User, error) {
-	if u, err := user.Lookup(name); err == nil {
-		return u, nil
+	u, err := user.Lookup(name)
+	if _, unknown := errors.AsType[user.UnknownUserError](err); !unknown {
+		return u, err
 	}
 	if _, err := number(name); err != nil {
 		return nil, fmt.Errorf("user %q does not exist", name)
 	}
-	if u, err := user.LookupId(name); err == nil {
-		return u, nil
+	u, err = user.LookupId(name)
+	if _, unknown := errors.AsType[user.UnknownUserIdError](err); unknown {
+		return &user.User{Uid: name}, nil
 	}
-	return &user.User{Uid: name}, nil
+	return u, err
 }
 
 func number(s string) (uint32, error) {
