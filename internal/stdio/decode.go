@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"time"
 	"unicode/utf8"
 
 	"github.com/wspawn/wspawn/internal/rawio"
@@ -21,9 +22,10 @@ type decoder struct {
 	frames []byte                  // in buf: encoded, not written
 	err    error                   // of the connection: from then on output is read and dropped
 	total  int64                   // bytes read
+	lost   int64                   // of these, dropped
 
 	// partial is the beginning of a message that is not complete, behind a gap for a header.
-	// With splitting set, what came before it has been sent as fragments.
+	// With splitting set, what came before it has been sent as fragments, or as lines with a stream.
 	partial   []byte
 	splitting bool
 	left      int64 // Length: of the message; partial then starts with the prefix until it is known
@@ -32,8 +34,14 @@ type decoder struct {
 
 // chunk takes what one read returned: chunk[rawio.Gap:].
 func (d *decoder) chunk(chunk []byte) {
-	d.total += int64(len(chunk) - rawio.Gap)
+	n := int64(len(chunk) - rawio.Gap)
+	d.total += n
 	if d.err != nil {
+		// A program that is being stopped may have more to say. One that never ends saying it need
+		// not take a processor for that.
+		if d.lost += n; d.lost > 1<<20 {
+			time.Sleep(time.Millisecond)
+		}
 		return
 	}
 	switch d.o.Framing {
@@ -104,26 +112,45 @@ func (d *decoder) delimited(chunk []byte, delimiter byte) {
 	}
 }
 
+// fragmentSize is how much of a message that is being split goes out at once, at least.
+const fragmentSize = 32 << 10
+
 // collect keeps the beginning of a message, or sends it on as a fragment once that is too much.
 func (d *decoder) collect(p []byte) {
 	d.partial = append(d.grow(len(p)), p...)
-	if !d.splitting && d.pending() <= d.o.maxLine() {
-		return
-	}
-	if d.o.LongLine == Refuse || d.o.Framing == JSON {
-		d.close(wsframe.CloseTooBig, "the program sent a message that is too large")
-		return
+	text, limit := d.partial[rawio.Gap:], d.o.maxLine()
+	if d.splitting && d.stream == "" {
+		limit = min(limit, fragmentSize)
 	}
 	held := 0 // what must stay: part of a character, or a CR that may belong to the line end
-	if text := d.partial[rawio.Gap:]; !d.o.Binary {
+	if !d.o.Binary {
 		held = wsframe.IncompleteRune(text)
 	}
-	if d.o.Framing == Lines && d.partial[len(d.partial)-1] == '\r' {
+	if d.endsCR(text) {
 		held = 1
+		limit++ // a line end does not count
 	}
-	end := len(d.partial) - held
-	d.fragment(d.partial, rawio.Gap, end, false)
-	d.partial = append(d.partial[:rawio.Gap], d.partial[end:]...)
+	if len(text) <= limit {
+		return
+	}
+	if d.refusesLong() {
+		d.tooLong()
+		return
+	}
+	if end := len(d.partial) - held; end > rawio.Gap {
+		d.fragment(d.partial, rawio.Gap, end, false)
+		d.partial = append(d.partial[:rawio.Gap], d.partial[end:]...)
+	}
+}
+
+func (d *decoder) endsCR(line []byte) bool {
+	return d.o.Framing == Lines && len(line) > 0 && line[len(line)-1] == '\r'
+}
+
+func (d *decoder) refusesLong() bool { return d.o.LongLine == Refuse || d.o.Framing == JSON }
+
+func (d *decoder) tooLong() {
+	d.close(wsframe.CloseTooBig, "the program sent a message that is too large")
 }
 
 // complete is completeLast for a message behind which the chunk may go on.
@@ -132,14 +159,19 @@ func (d *decoder) complete(buf []byte, start, end int) { d.completeLast(buf, sta
 // completeLast takes a whole message, or the last part of one that is being split: buf[start:end],
 // with at least rawio.Gap dead bytes in front. Last says that nothing follows it in the chunk.
 func (d *decoder) completeLast(buf []byte, start, end int, last bool) {
-	if d.o.Framing == Lines && end > start && buf[end-1] == '\r' {
+	if d.endsCR(buf[start:end]) {
 		end--
 	}
 	switch {
+	case d.o.Framing != Raw && end-start > d.o.maxLine() && d.refusesLong():
+		d.tooLong() // for one that need not be collected too: no matter how it was read
 	case d.o.Framing == JSON:
 		d.verb(buf[start:end])
 	case d.stream != "":
-		d.tagged(buf[start:end])
+		if !d.splitting || end > start {
+			d.tagged(buf[start:end])
+		}
+		d.splitting = false
 	case d.splitting:
 		d.fragment(buf, start, end, true)
 	default:
@@ -151,15 +183,15 @@ func (d *decoder) completeLast(buf []byte, start, end int, last bool) {
 
 // fragment sends a part of a message that is too large to be collected.
 func (d *decoder) fragment(buf []byte, start, end int, fin bool) {
-	if d.stream != "" { // JSON objects cannot be split: each piece is one
-		d.tagged(buf[start:end])
-		return
-	}
 	op := wsframe.OpContinuation
 	if !d.splitting {
 		op = d.o.opcode()
 	}
 	d.splitting = !fin
+	if d.stream != "" { // JSON objects cannot be split: each piece is one
+		d.tagged(buf[start:end])
+		return
+	}
 	buf, start, end, _ = d.valid(buf, start, end, wsframe.OpContinuation)
 	d.emit(buf, start, end, op, fin, true)
 }
@@ -171,14 +203,27 @@ func (d *decoder) valid(buf []byte, start, end int, op wsframe.Opcode) ([]byte, 
 	}
 	switch {
 	case d.o.InvalidUTF8 == Refuse:
-		d.close(wsframe.CloseInvalidPayload, "the program sent text that is not UTF-8")
+		d.close(wsframe.CloseInvalidPayload, invalidText)
 	case d.o.InvalidUTF8 == AsBinary && op == wsframe.OpText:
 		return buf, start, end, wsframe.OpBinary
 	default:
-		fixed := append(make([]byte, rawio.Gap), bytes.ToValidUTF8(buf[start:end], []byte("\uFFFD"))...)
+		fixed := appendReplaced(make([]byte, rawio.Gap, rawio.Gap+end-start+64), buf[start:end])
 		return fixed, rawio.Gap, len(fixed), op
 	}
 	return buf, start, end, op
+}
+
+const invalidText = "the program sent text that is not UTF-8"
+
+// appendReplaced puts U+FFFD in the place of each byte that is not UTF-8, as encoding/json does: so a
+// message is the same however it was cut.
+func appendReplaced(dst, p []byte) []byte {
+	for len(p) > 0 {
+		r, n := utf8.DecodeRune(p)
+		dst = utf8.AppendRune(dst, r)
+		p = p[n:]
+	}
+	return dst
 }
 
 // emit sends a frame. A large one, and one that is alone, goes out from where it lies, with its
@@ -237,6 +282,9 @@ func (d *decoder) prefixed(chunk []byte) {
 			if start += n; d.pending() == 4 {
 				d.left, d.inMessage = int64(binary.BigEndian.Uint32(d.partial[rawio.Gap:])), true
 				d.partial = nil
+				if d.left > int64(d.o.maxLine()) && d.refusesLong() {
+					d.tooLong()
+				}
 			}
 			continue
 		}

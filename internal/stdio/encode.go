@@ -17,7 +17,9 @@ type encoder struct {
 	moved bool // out does not lie in the batch any more
 
 	message []byte // Length: the fragments of a message whose length is not known yet
-	base64  []byte // JSON: bytes of a binary message that do not make a group of three yet
+
+	begun wsframe.Opcode // JSON: the type of the message whose line has been begun; 0: none
+	carry []byte         // JSON: what of it cannot be written yet, part of a character or of a base64 group
 }
 
 // encode turns what is left of a batch into what is to be written, in the memory of the batch where
@@ -122,22 +124,43 @@ func (e *encoder) json(part *wsframe.Part) {
 	e.leave()
 	if part.Start {
 		e.out = append(append(append(e.out, `{"type":"`...), part.Op.String()...), `","data":"`...)
+		e.begun = part.Op
 	}
+	p := part.Payload
+	if len(e.carry) > 0 {
+		e.carry = append(e.carry, p...)
+		p = e.carry
+	}
+	n := len(p)
 	if part.Op == wsframe.OpText {
-		e.out = appendEscaped(e.out, part.Payload)
+		if !part.End {
+			n -= wsframe.IncompleteRune(p)
+		}
+		e.out = appendEscaped(e.out, p[:n])
 	} else {
-		e.base64 = append(e.base64, part.Payload...)
-		n := len(e.base64)
 		if !part.End {
 			n -= n % 3
 		}
-		e.out = base64.StdEncoding.AppendEncode(e.out, e.base64[:n])
-		e.base64 = append(e.base64[:0], e.base64[n:]...)
+		e.out = base64.StdEncoding.AppendEncode(e.out, p[:n])
 	}
+	e.carry = append([]byte(nil), p[n:]...)
 	if part.End {
 		e.out = append(e.out, "\"}\n"...)
-		e.base64 = nil
+		e.begun = 0
 	}
+}
+
+// end returns what is to be written when there will be no more messages. A line of JSON that was begun
+// for a message whose end never came is made a whole one, which says so.
+func (e *encoder) end() []byte {
+	if e.begun == 0 {
+		return nil
+	}
+	var rest []byte
+	if e.begun == wsframe.OpBinary {
+		rest = base64.StdEncoding.AppendEncode(nil, e.carry)
+	}
+	return append(rest, "\",\"incomplete\":true}\n"...)
 }
 
 // appendEscaped appends the inside of a JSON string. Bytes from 0x80 are left alone, so the text may

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -25,6 +27,10 @@ func (d *decoder) verb(line []byte) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return
 	}
+	if d.o.InvalidUTF8 == Refuse && !utf8.Valid(line) { // it is replaced otherwise
+		d.close(wsframe.CloseInvalidPayload, invalidText)
+		return
+	}
 	v, err := parseVerb(line)
 	if err == nil {
 		err = d.do(v)
@@ -40,7 +46,7 @@ func parseVerb(line []byte) (v verb, err error) {
 	if err := dec.Decode(&v); err != nil {
 		return v, fmt.Errorf("not a JSON object as expected: %w", err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); err != io.EOF {
 		return v, errors.New("more than one JSON object on the line")
 	}
 	return v, nil

@@ -2,6 +2,7 @@ package stdio
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wspawn/wspawn/wsframe"
@@ -28,7 +29,12 @@ const (
 var framingNames = []string{"lines", "null", "length", "json", "raw"}
 
 // String returns the name of the framing, as settings have it.
-func (f Framing) String() string { return framingNames[f] }
+func (f Framing) String() string {
+	if int(f) >= len(framingNames) {
+		return fmt.Sprintf("framing %d", f)
+	}
+	return framingNames[f]
+}
 
 // ParseFraming is the reverse of String.
 func ParseFraming(name string) (Framing, error) {
@@ -63,7 +69,12 @@ const (
 var choiceNames = []string{"default", "pass", "refuse", "escape", "replace", "binary", "split"}
 
 // String returns the name of the choice, as settings have it.
-func (c Choice) String() string { return choiceNames[c] }
+func (c Choice) String() string {
+	if int(c) >= len(choiceNames) {
+		return fmt.Sprintf("choice %d", c)
+	}
+	return choiceNames[c]
+}
 
 // ParseChoice is the reverse of String, for the given choices only.
 func ParseChoice(what, name string, allowed ...Choice) (Choice, error) {
@@ -91,16 +102,19 @@ type Options struct {
 
 	// Delimiters is for messages from the client that contain the delimiter of Lines or Null: Pass
 	// (the program sees several messages; the default), Escape (a backslash becomes two, the
-	// delimiter a backslash and n or 0) or Refuse (1008).
+	// delimiter a backslash and n or 0) or Refuse (1008; since nothing is collected, the program may
+	// have got the beginning of the message, without an end).
 	Delimiters Choice
 
 	// InvalidUTF8 is for text from the program that is not UTF-8: Replace (U+FFFD, the default),
 	// AsBinary (not for the rest of a message that is being split: replaced there) or Refuse (1007).
+	// JSON cannot send it as binary.
 	InvalidUTF8 Choice
 
-	// MaxLine is the largest message from the program that is collected, in bytes; 0 = 1 MiB.
-	// LongLine is for larger ones: Split (in several fragments, with flat memory; the default) or
-	// Refuse (1009). JSON always refuses.
+	// MaxLine is the largest message from the program that is collected, in bytes without a line end;
+	// 0 = 1 MiB. LongLine is for larger ones: Split (in several fragments, with flat memory; the
+	// default) or Refuse (1009). JSON always refuses. With PassStderr, each piece of a split line is
+	// an object of its own.
 	MaxLine  int64
 	LongLine Choice
 
@@ -179,10 +193,28 @@ func (o *Options) Check() error {
 		return fmt.Errorf("passing stderr on works with the framing lines only, not with %v", o.Framing)
 	case o.PassStderr && o.Binary:
 		return fmt.Errorf("passing stderr on sends JSON in text messages, so it excludes binary")
+	case o.Delimiters != Default && o.Framing != Lines && o.Framing != Null:
+		return fmt.Errorf("delimiters are for the framings lines and null, not for %v", o.Framing)
+	case o.Framing == JSON && (o.LongLine == Split || o.InvalidUTF8 == AsBinary):
+		return fmt.Errorf("an object of the framing json can be neither split nor sent as binary")
 	case o.Events && o.Framing != JSON:
 		return fmt.Errorf("events need the framing json, not %v", o.Framing)
 	case o.MaxLine < 0 || o.Queue < 0 || o.StallTimeout < 0:
 		return fmt.Errorf("negative limit")
+	}
+	for _, c := range []struct {
+		what    string
+		choice  Choice
+		allowed []Choice
+	}{
+		{"other type", o.OtherType, []Choice{Default, Pass, Refuse}},
+		{"delimiters", o.Delimiters, []Choice{Default, Pass, Escape, Refuse}},
+		{"invalid UTF-8", o.InvalidUTF8, []Choice{Default, Replace, AsBinary, Refuse}},
+		{"long lines", o.LongLine, []Choice{Default, Split, Refuse}},
+	} {
+		if !slices.Contains(c.allowed, c.choice) {
+			return fmt.Errorf("%v cannot be the choice for %s", c.choice, c.what)
+		}
 	}
 	for status, code := range o.CloseCodes {
 		if !code.Sendable() {
