@@ -154,6 +154,12 @@ func TestHTTP(t *testing.T) {
 		d.get(get("/stderr.cgi"))
 		d.find(&d.stderr, "complaint")
 	})
+	t.Run("nothing but the console's own script may run", func(t *testing.T) {
+		res, _ := servers["console"].get(get("/"))
+		if p := res.Header.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'; script-src 'sha256-") || strings.Contains(p, "unsafe") {
+			t.Errorf("policy %q", p)
+		}
+	})
 	t.Run("the page of the console is as old as the server", func(t *testing.T) {
 		res, _ := servers["console"].get(get("/"))
 		again, _ := servers["console"].get("GET / HTTP/1.1\nHost: HOST\nIf-Modified-Since: " + res.Header.Get("Last-Modified") + "\n\n")

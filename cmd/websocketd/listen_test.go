@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,15 +86,12 @@ func TestTLS(t *testing.T) {
 		}
 	})
 	t.Run("a WebSocket has HTTPS and the port of TLS", func(t *testing.T) {
-		c := tls.Client(d.conn(), config)
-		defer c.Close()
-		res, body, r := d.send(c, strings.Replace(handshake("/x", "Origin: https://a.test"), "HOST", "localhost", 1))
-		if res.StatusCode != 101 {
-			t.Fatalf("%s %s", res.Status, body)
+		lines, end := d.openOn(tls.Client(d.conn(), config), strings.Replace(handshake("/x", "Origin: https://a.test"), "HOST", "localhost", 1)).all()
+		if end.Code != 1000 {
+			t.Errorf("ended with %v", end)
 		}
-		b, _ := io.ReadAll(r)
 		for _, want := range []string{"HTTPS=on", "SERVER_PORT=443", "SERVER_NAME=localhost"} {
-			if !strings.Contains(string(b), want) {
+			if !slices.Contains(lines, want) {
 				t.Errorf("%s is missing", want)
 			}
 		}

@@ -384,10 +384,14 @@ type client struct {
 // open makes a WebSocket, which must succeed.
 func (d *daemon) open(target string, lines ...string) *client {
 	d.t.Helper()
-	c := d.conn()
-	res, body, r := d.send(c, handshake(target, lines...))
+	return d.openOn(d.conn(), handshake(target, lines...))
+}
+
+func (d *daemon) openOn(c net.Conn, raw string) *client {
+	d.t.Helper()
+	res, body, r := d.send(c, raw)
 	if res.StatusCode != http.StatusSwitchingProtocols {
-		d.t.Fatalf("%s: %s %q", target, res.Status, body)
+		d.t.Fatalf("%s %q for %s", res.Status, body, raw)
 	}
 	buffered, _ := r.Peek(r.Buffered())
 	ws := wsframe.NewConn(c, buffered, wsframe.Client, "", &wsframe.Options{MaxFrame: -1, MaxMessage: -1, PingInterval: -1})
