@@ -184,11 +184,22 @@ func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
 // the words from there on.
 func parseFlags(c *config, argv []string) (*rawFlags, []string, error) {
 	var f rawFlags
-	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	var complaint strings.Builder
+	fs := flagSet(c, &f)
 	fs.SetOutput(&complaint)
-	fs.Usage = func() {}
+	switch err := fs.Parse(argv); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, nil, &stop{code: exitOK, stderr: usage(longUsage, c.name)}
+	case err != nil:
+		return nil, nil, &stop{code: exitFlags, stderr: complaint.String() + usage(shortUsage, c.name)}
+	}
+	return &f, fs.Args(), nil
+}
 
+// flagSet defines all flags. What they mean is said in longUsage.
+func flagSet(c *config, f *rawFlags) *flag.FlagSet {
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.Usage = func() {}
 	fs.Var(&f.addresses, "address", "")
 	fs.IntVar(&c.port, "port", 0, "")
 	fs.StringVar(&c.unixSocket, "unixsocket", "", "")
@@ -224,13 +235,7 @@ func parseFlags(c *config, argv []string) (*rawFlags, []string, error) {
 	fs.BoolVar(&f.version, "version", false, "")
 	fs.BoolVar(&f.license, "license", false, "")
 
-	switch err := fs.Parse(argv); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil, nil, &stop{code: exitOK, stderr: usage(longUsage, c.name)}
-	case err != nil:
-		return nil, nil, &stop{code: exitFlags, stderr: complaint.String() + usage(shortUsage, c.name)}
-	}
-	return &f, fs.Args(), nil
+	return fs
 }
 
 // listeners decides where to listen.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -171,5 +172,29 @@ func TestParse(t *testing.T) {
 	}
 	if c, err := parse([]string{"/a/b/other-name", exe}); err != nil || c.name != "other-name" {
 		t.Errorf("the name is %q, %v", c.name, err)
+	}
+}
+
+// TestFlagsAreExplained compares the flags with the help text and with the
+// page for people who come from websocketd.
+func TestFlagsAreExplained(t *testing.T) {
+	page, err := os.ReadFile("../../docs/websocketd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]bool{"help": true}
+	flagSet(new(config), new(rawFlags)).VisitAll(func(f *flag.Flag) {
+		flags[f.Name] = true
+		if !strings.Contains(longUsage, "--"+f.Name) {
+			t.Errorf("--%s is not in the help text", f.Name)
+		}
+		if !strings.Contains(string(page), "--"+f.Name) {
+			t.Errorf("--%s is not in docs/websocketd.md", f.Name)
+		}
+	})
+	for _, name := range regexp.MustCompile(`(?m)^  --([a-z-]+)`).FindAllStringSubmatch(longUsage, -1) {
+		if !flags[name[1]] {
+			t.Errorf("the help text explains --%s, which does not exist", name[1])
+		}
 	}
 }
