@@ -133,19 +133,24 @@ func TestAGuardThatCannotStartIsLogged(t *testing.T) {
 func TestAStuckGuardHoldsNobodyUp(t *testing.T) {
 	s := newSpawner(t, Config{Guard: guardCommand(t)})
 	start(t, s, &Program{Path: "cat"}, StartOptions{})
-	first := s.guard.pid()
-	syscall.Kill(first, syscall.SIGSTOP)
-	g := s.guard
-	sent := 0
-	for g.pid() == first && sent < 10*maxGuardPending {
-		g.mu.Lock()
-		msg := "-2000000000\n"
-		g.send(msg)
-		sent += len(msg)
-		g.mu.Unlock()
-	}
-	eventually(t, "another guard runs", func() bool { pid := g.pid(); return pid != 0 && pid != first })
+	syscall.Kill(s.guard.pid(), syscall.SIGSTOP)
 	output(t, s, sh("exit 0"), StartOptions{})
+	syscall.Kill(s.guard.pid(), syscall.SIGCONT)
+}
+
+func TestTheTableHasWhatLives(t *testing.T) {
+	s := newSpawner(t, Config{Guard: guardCommand(t)})
+	var alive []*Process
+	for range 3 {
+		alive = append(alive, start(t, s, &Program{Path: "cat"}, StartOptions{}))
+	}
+	alive[1].Stop(t.Context())
+	groups := readTable(s.guard.table)
+	_, first := groups[alive[0].Pid()]
+	_, last := groups[alive[2].Pid()]
+	if len(groups) != 2 || !first || !last {
+		t.Errorf("the table has %v, want %d and %d", groups, alive[0].Pid(), alive[2].Pid())
+	}
 }
 
 func TestTheGuardInheritsNothingAndIgnoresSignals(t *testing.T) {

@@ -17,7 +17,7 @@ var helpers = map[string]func(){}
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "spawner-test-guard" {
-		GuardMain(os.Stdin)
+		GuardMain()
 		return
 	}
 	if name := os.Getenv("SPAWNER_TEST_HELPER"); name != "" {

@@ -44,7 +44,6 @@ type Process struct {
 	stopped chan struct{} // nil until somebody calls Stop; closed at the end of the ladder
 	stopErr error         // written before stopped is closed
 
-	guarded   bool      // guarded by guard.mu: the guard knows the group
 	lines     lineState // guarded by Spawner.stderrMu
 	logQueued int32     // guarded by logger.mu: weight of its lines in the queue
 

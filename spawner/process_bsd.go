@@ -37,15 +37,3 @@ func exitCode(st *os.ProcessState) (code int32, signal uint8, core bool) {
 	}
 	return int32(st.ExitCode()), 0, false
 }
-
-// writeOnce writes what f takes without waiting.
-func writeOnce(f *os.File, b []byte) (n int, err error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	if e := raw.Write(func(fd uintptr) bool { n, err = syscall.Write(int(fd), b); return true }); e != nil {
-		return 0, e
-	}
-	return n, err
-}

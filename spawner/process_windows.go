@@ -32,5 +32,3 @@ func killGroup(pid int) bool {
 func exitCode(st *os.ProcessState) (code int32, signal uint8, core bool) {
 	return int32(st.ExitCode()), 0, false
 }
-
-func writeOnce(f *os.File, b []byte) (int, error) { return f.Write(b) }

@@ -26,7 +26,7 @@ type Config struct {
 	StartRate float64
 	// Guard is the command line of a process that kills every group when this one dies without
 	// having had the time to do it, SIGKILL included. It is started at the first Start and has to
-	// call [GuardMain] on its standard input: usually the own binary with a hidden command.
+	// call [GuardMain]: usually the own binary with a hidden command.
 	// Its environment is empty but for settings of the Go runtime. nil = none.
 	Guard []string
 	// Log receives the stderr lines of programs ([StderrLog]) and what goes wrong. Handlers may be
@@ -235,7 +235,7 @@ func (s *Spawner) start(prog *Program, o StartOptions) (*Process, error) {
 		return nil, err
 	}
 	// The guard has to know the group before anybody can finish the process, that is before the
-	// watcher knows it: "-PGID" must never overtake "+PGID".
+	// watcher knows it: the table must not keep what is gone.
 	s.register(p)
 	if s.guard != nil {
 		s.guard.add(p)

@@ -280,14 +280,11 @@ func minimalEnv() []string { return nil }
 // killGroup kills a group. It reports whether there was one, zombies included.
 func killGroup(pgid int) bool { return unix.Kill(-pgid, unix.SIGKILL) == nil }
 
-// writeOnce writes what f takes without waiting.
-func writeOnce(f *os.File, b []byte) (n int, err error) {
-	raw, err := f.SyscallConn()
+// newTable makes the file that the guard process shares.
+func newTable() (*os.File, error) {
+	fd, err := unix.MemfdCreate("wspawn-guard", unix.MFD_CLOEXEC)
 	if err != nil {
-		return 0, err
+		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	if e := raw.Write(func(fd uintptr) bool { n, err = unix.Write(int(fd), b); return true }); e != nil {
-		return 0, e
-	}
-	return n, err
+	return os.NewFile(uintptr(fd), "wspawn-guard"), nil
 }

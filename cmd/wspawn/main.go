@@ -47,7 +47,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	if len(os.Args) == 2 && os.Args[1] == guardCommand {
-		spawner.GuardMain(os.Stdin)
+		spawner.GuardMain()
 		return 0
 	}
 	root := rootCommand()
