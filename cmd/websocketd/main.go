@@ -22,7 +22,7 @@ func main() { os.Exit(command(os.Args, os.Stdout, os.Stderr)) }
 // the server: then it ends the process by the same signal.
 func command(argv []string, stdout, stderr io.Writer) int {
 	if len(argv) == 2 && argv[1] == guardArg {
-		spawner.GuardMain(os.Stdin)
+		spawner.GuardMain()
 		return exitOK
 	}
 	c, err := parse(argv)
