@@ -45,7 +45,9 @@ type Target struct {
 	// Attrs go to the log lines of the session.
 	Attrs []slog.Attr
 
-	// Started and Ended are called at the start and at the end of the session. Optional.
+	// Started is called at the start of the session. Ended is called once for each program that was
+	// started, when it is gone: at the end of the session, or after a handshake that failed, for
+	// which there was no Started. Optional.
 	Started func(pid int)
 	Ended   func(Summary)
 }
@@ -94,6 +96,9 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 	if err != nil {
 		return nil, e.refuse(r, err)
 	}
+	if pipe := t.Program.Stderr == spawner.StderrPipe; pipe != e.Options.PassStderr {
+		return nil, e.refuse(r, errStderr)
+	}
 	s := &session{e: e, t: t, started: time.Now()}
 	if e.Options.Events {
 		s.open = openEvent(r)
@@ -106,6 +111,9 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 	s.process = p
 	return s, nil
 }
+
+// errStderr: nobody would read the stderr of the program, or nothing would come out of it.
+var errStderr = errors.New("a program must have its stderr in a pipe exactly when it is passed on")
 
 func (e *Endpoint) refuse(r *wsframe.Request, err error) error {
 	var rejection *wsframe.Rejection

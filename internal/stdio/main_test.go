@@ -1,6 +1,7 @@
 package stdio
 
 import (
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -17,6 +18,8 @@ func TestMain(m *testing.M) {
 		helpers[name]()
 		return
 	}
+	flag.Parse()
+	flag.Set("test.parallel", "24") // these tests wait more than they work
 	goleak.VerifyTestMain(m)
 }
 

@@ -24,25 +24,31 @@ type session struct {
 	in      stdin
 	encoder encoder
 	out     decoder
-	refused bool        // the client did something that ended the session: read on only for its Close
-	cut     atomic.Bool // what is still read from the program does not count any more
-	silent  atomic.Bool // the output of the program has ended
+	refused bool          // the client did something that ended the session: read on only for its Close
+	stalled bool          // the program has missed some of its input, so it gets no more
+	linger  atomic.Int32  // counts to 2: the program has ended, and its output is being read
+	cut     atomic.Bool   // what is still in the pipes is the last that is read
+	silent  atomic.Bool   // the output of the program has ended
+	stuck   chan struct{} // closed when the program cannot be stopped
 }
 
-// Abort stops the program of a session whose handshake failed.
+// Abort stops the program of a session whose handshake failed. It does not wait for that; the Close
+// of the Spawner does.
 func (s *session) Abort() {
-	s.process.Stop(context.Background())
-	s.process.ClosePipes()
-	s.ended(&wsframe.CloseError{Code: wsframe.CloseAbnormal, Reason: "handshake failed"}, nil)
+	go func() {
+		err := s.process.Stop(context.Background())
+		s.process.ClosePipes()
+		s.ended(&wsframe.CloseError{Code: wsframe.CloseAbnormal, Reason: "handshake failed"}, err)
+	}()
 }
 
 // Run runs the session to its end: the connection is closed and the process is gone.
 func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 	o := &s.e.Options
-	s.conn = c
+	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.o = o
 	s.out = decoder{o: o, conn: c}
-	s.in.init(s.process.Stdin, o.queue(), func() bool { return c.Ending() || rawio.HungUp(c.NetConn()) })
+	s.in.init(s.process.Stdin, o.queue(), ctx.Done(), func() bool { return c.Ending() || rawio.HungUp(c.NetConn()) })
 	s.begin(c)
 	if s.open != nil {
 		s.in.write(s.open, o.stallTimeout())
@@ -62,15 +68,22 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 	if !errors.As(err, &end) {
 		end = &wsframe.CloseError{Code: wsframe.CloseAbnormal, Reason: err.Error(), Err: err}
 	}
-	if o.Events {
-		s.in.write(closeEvent(end), 0)
+	if !s.stalled {
+		last := s.encoder.end()
+		if o.Events {
+			last = append(last, closeEvent(end)...)
+		}
+		s.in.add(last)
 	}
-	if ctx.Err() == nil {
-		s.in.finish(o.stallTimeout())
+	wait := o.stallTimeout()
+	if s.stalled {
+		wait = 0 // it had its time
 	}
+	s.in.finish(wait)
 	stopErr := s.process.Stop(ctx)
 	if stopErr != nil {
 		s.cutOutput(s.process)
+		close(s.stuck)
 	}
 	<-outputDone
 	s.process.ClosePipes()
@@ -84,8 +97,11 @@ func (s *session) receive(b *wsframe.Batch) error {
 		return nil
 	}
 	p, refusal := s.encoder.encode(b)
-	if err := s.in.write(p, s.e.Options.stallTimeout()); err != nil && refusal == nil {
-		refusal = closeError(wsframe.CloseTryAgainLater, err.Error())
+	if err := s.in.write(p, s.e.Options.stallTimeout()); err != nil {
+		s.stalled = true
+		if refusal == nil {
+			refusal = closeError(wsframe.CloseTryAgainLater, err.Error())
+		}
 	}
 	if refusal != nil {
 		s.refused = true
@@ -96,24 +112,30 @@ func (s *session) receive(b *wsframe.Batch) error {
 
 // pumpOutput is the direction from the program to the client. It ends when the program has.
 func (s *session) pumpOutput() {
-	var stderr chan struct{}
+	var stderr chan int64
 	if s.process.Stderr != nil {
 		s.out.stream = "stdout"
-		stderr = make(chan struct{})
+		stderr = make(chan int64, 1)
 		go func() {
-			defer close(stderr)
 			d := decoder{o: &s.e.Options, conn: s.conn, stream: "stderr"}
 			s.read(rawio.NewReader(s.process.Stderr), &d)
 			d.end()
+			stderr <- d.total
 		}()
 	}
+	s.onExit(s.process)
 	s.read(rawio.NewReader(s.process.Stdout), &s.out)
 	whole := s.out.end()
 	if stderr != nil {
-		<-stderr
+		s.out.total += <-stderr
 	}
 	s.silent.Store(true)
-	<-s.process.Done() // a program may close its output and go on reading
+	select {
+	case <-s.process.Done(): // a program may close its output and go on reading
+	case <-s.stuck:
+		s.conn.WriteClose(wsframe.CloseInternalError, "the program does not end")
+		return
+	}
 	s.process.Finish()
 	code, reason := s.closeCode()
 	if !whole {
@@ -122,10 +144,19 @@ func (s *session) pumpOutput() {
 	s.conn.WriteClose(code, reason)
 }
 
+// errCut ends reading.
+var errCut = errors.New("output cut off")
+
+// read reads a stream to its end. Once the output is cut, that is what a pipe holds at most: a client
+// who is slow to take the output of a program that has ended shall get all of it, and who writes on
+// for ever shall not hold up the session.
 func (s *session) read(r rawio.Reader, d *decoder) {
+	pipe := max(1<<20, 2*s.t.Program.PipeSize)
 	r.Loop(func(chunk []byte) error {
 		if s.cut.Load() {
-			return context.Canceled
+			if pipe -= len(chunk); pipe < 0 {
+				return errCut
+			}
 		}
 		d.chunk(chunk)
 		return nil
@@ -133,9 +164,11 @@ func (s *session) read(r rawio.Reader, d *decoder) {
 }
 
 // onExit bounds how long others of the group may keep the output open after the program itself
-// has ended: then they are killed, and who left the group is not listened to any more.
+// has ended: then they are killed, and who left the group is not listened to any more. It is called
+// when the program has ended and when its output begins to be read, and starts the clock the second
+// time.
 func (s *session) onExit(p *spawner.Process) {
-	if s.silent.Load() {
+	if s.linger.Add(1) < 2 || s.silent.Load() {
 		return
 	}
 	time.AfterFunc(p.Linger(), func() {
@@ -147,6 +180,7 @@ func (s *session) onExit(p *spawner.Process) {
 	})
 }
 
+// cutOutput ends reading where nothing is left to be read.
 func (s *session) cutOutput(p *spawner.Process) {
 	s.cut.Store(true)
 	p.Stdout.SetReadDeadline(time.Unix(1, 0))

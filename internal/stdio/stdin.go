@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/rawio"
@@ -12,91 +13,121 @@ import (
 // errStalled: the program takes no input and the queue is full.
 var errStalled = errors.New("the program does not read its input")
 
+const (
+	// drainPiece is how much the queue gives to the program at once. Whether a program takes
+	// anything at all is seen piece by piece, and a pipe gets free page by page.
+	drainPiece = 4 << 10
+
+	// stallTick is how often a waiter looks whether waiting is still worth while.
+	stallTick = 200 * time.Millisecond
+)
+
 // A stdin writes to a program without ever holding up the reader of the connection, until a queue is
 // full. As long as the program reads, there is no queue and no other goroutine; when it stops, one
 // goroutine waits for it and empties the queue.
+//
+// write, add and finish are for one goroutine at a time.
 type stdin struct {
 	file  *os.File
-	limit int           // of the queue
-	gone  func() bool   // the connection is over, or as good as
-	moved chan struct{} // something of the queue was written, or everything is over
+	limit int             // of the queue
+	cut   <-chan struct{} // closed when there is no more time for anything
+	gone  func() bool     // the connection is over, or as good as
+	moved chan struct{}   // a block of the queue was written, or everything is over
+	taken atomic.Int64    // bytes that drain has written
 
 	mu       sync.Mutex // guards the fields below
 	out      rawio.Writer
-	queue    [][]byte
-	queued   int // bytes in queue
+	queue    [][]byte // blocks; the first one belongs to drain
+	queued   int      // bytes in queue
 	draining bool
 	broken   bool // the program reads no more; what is written is dropped
 	total    int64
 }
 
-func (w *stdin) init(file *os.File, limit int, gone func() bool) {
-	w.file, w.limit, w.gone = file, limit, gone
+func (w *stdin) init(file *os.File, limit int, cut <-chan struct{}, gone func() bool) {
+	w.file, w.limit, w.cut, w.gone = file, limit, cut, gone
 	w.moved = make(chan struct{}, 1)
 	w.out.Init(file)
 }
 
 // write writes or queues p. It waits only while the queue is full, and returns errStalled when that
-// lasts. A program that closed its input, or ended, is no error: its output still counts.
+// lasts: a part of p may have been written then. A program that closed its input, or ended, is no
+// error: its output still counts.
 func (w *stdin) write(p []byte, stall time.Duration) error {
+	for p = w.try(p); !w.enqueue(p, w.limit); {
+		if !w.waitMoved(stall) {
+			return errStalled
+		}
+	}
+	return nil
+}
+
+// add is write for a few last bytes, which go into the queue even if that is full.
+func (w *stdin) add(p []byte) {
+	const noLimit = int(^uint(0) >> 1)
+	w.enqueue(w.try(p), noLimit)
+}
+
+// try writes what the program takes at once and returns the rest.
+func (w *stdin) try(p []byte) []byte {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.total += int64(len(p))
 	if !w.draining && !w.broken {
 		n, err := w.out.TryWrite(p)
 		w.broken = err != nil
 		p = p[n:]
 	}
+	return p
+}
+
+// enqueue reports false when the queue has no room for p. What is larger than the limit may go into an
+// empty queue.
+func (w *stdin) enqueue(p []byte, limit int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(p) == 0 || w.broken {
-		w.mu.Unlock()
-		return nil
+		return true
 	}
-	for {
-		if w.broken {
-			w.mu.Unlock()
-			return nil
-		}
-		// A piece that is larger than the limit may go into an empty queue.
-		if w.queued == 0 || w.queued+len(p) <= w.limit {
-			break
-		}
-		w.mu.Unlock()
-		if !w.waitMoved(stall) {
-			return errStalled
-		}
-		w.mu.Lock()
+	if w.queued > 0 && w.queued > limit-len(p) {
+		return false
 	}
-	w.queue = append(w.queue, append([]byte(nil), p...))
+	// Small pieces share a block, or the queue would take many times the memory that it counts.
+	if n := len(w.queue); n > 1 && cap(w.queue[n-1])-len(w.queue[n-1]) >= len(p) {
+		w.queue[n-1] = append(w.queue[n-1], p...)
+	} else {
+		w.queue = append(w.queue, append(make([]byte, 0, max(len(p), drainPiece)), p...))
+	}
 	w.queued += len(p)
 	if !w.draining {
 		w.draining = true
 		go w.drain()
 	}
-	w.mu.Unlock()
-	return nil
+	return true
 }
 
-// waitMoved waits until the queue became shorter. It reports false when that takes too long, which
-// is soon when the connection is over.
+// waitMoved waits until the queue became shorter. It reports false when the program takes nothing at
+// all for too long, which is soon when the connection is over.
 func (w *stdin) waitMoved(stall time.Duration) bool {
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
-	begin := time.Now()
-	var left time.Time // since when the connection is over
-	for {
+	taken, since := w.taken.Load(), time.Now() // what it has taken, and when that was seen
+	for gone := false; ; {
 		select {
 		case <-w.moved:
 			return true
+		case <-w.cut:
+			return false
 		case now := <-tick.C:
-			if now.Sub(begin) >= stall {
-				return false
+			if n := w.taken.Load(); n != taken {
+				taken, since = n, now
 			}
-			switch {
-			case !left.IsZero():
-				if now.Sub(left) >= goneTimeout {
-					return false
-				}
-			case w.gone():
-				left = now
+			if !gone && w.gone() {
+				// A stall from before counts for the client that waited, not for this one.
+				gone, since, stall = true, now, min(stall, goneTimeout)
+			}
+			if now.Sub(since) >= stall {
+				return false
 			}
 		}
 	}
@@ -112,16 +143,30 @@ func (w *stdin) drain() {
 			w.signal()
 			return
 		}
-		p := w.queue[0]
+		block := w.queue[0]
 		w.mu.Unlock()
-		_, err := w.out.Write(p) // nobody else writes while draining is set
+		err := w.drainBlock(block)
 		w.mu.Lock()
 		w.broken = w.broken || err != nil
+		w.queue[0] = nil
 		w.queue = w.queue[1:]
-		w.queued -= len(p)
+		w.queued -= len(block)
 		w.mu.Unlock()
 		w.signal()
 	}
+}
+
+// drainBlock waits for the program to take a block. Nobody else writes while draining is set.
+func (w *stdin) drainBlock(p []byte) error {
+	for len(p) > 0 {
+		n, err := w.out.Write(p[:min(len(p), drainPiece)])
+		if err != nil {
+			return err
+		}
+		w.taken.Add(int64(n))
+		p = p[n:]
+	}
+	return nil
 }
 
 func (w *stdin) signal() {
@@ -134,19 +179,21 @@ func (w *stdin) signal() {
 // finish waits for the queue to be written, as long as the program goes on taking something within
 // goneTimeout, but at most limit, and closes the stream.
 func (w *stdin) finish(limit time.Duration) {
-	end := time.NewTimer(limit)
-	defer end.Stop()
-	for w.busy() {
-		quiet := time.NewTimer(goneTimeout)
+	tick := time.NewTicker(stallTick)
+	defer tick.Stop()
+	begin, taken := time.Now(), w.taken.Load()
+	since := begin
+	for open := limit > 0; open && w.busy(); {
 		select {
 		case <-w.moved:
-			quiet.Stop()
-			continue
-		case <-quiet.C:
-		case <-end.C:
-			quiet.Stop()
+		case <-w.cut:
+			open = false
+		case now := <-tick.C:
+			if n := w.taken.Load(); n != taken {
+				taken, since = n, now
+			}
+			open = now.Sub(since) < goneTimeout && now.Sub(begin) < limit
 		}
-		break
 	}
 	w.file.Close() // wakes drain
 }
