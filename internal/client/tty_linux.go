@@ -1,0 +1,9 @@
+package client
+
+import "golang.org/x/sys/unix"
+
+const (
+	getTermios  = unix.TCGETS
+	setTermios  = unix.TCSETS
+	disabledKey = 0
+)
