@@ -1,10 +1,13 @@
 package wsframe
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -203,5 +206,277 @@ func TestCloseGetsThroughToAPeerThatWritesFirst(t *testing.T) {
 			p.Close()
 			<-c.Done()
 		})
+	}
+}
+
+func TestOurCloseIsAnswered(t *testing.T) {
+	eachRole(t, func(t *testing.T, role Role) {
+		for _, reader := range []string{"nobody", "ReadMessage", "Receive"} {
+			t.Run(reader, func(t *testing.T) {
+				c, p := peerOf(t, role, nil)
+				read := make(chan error, 1)
+				switch reader {
+				case "ReadMessage":
+					go func() { _, _, err := c.ReadMessage(nil); read <- err }()
+				case "Receive":
+					go func() { read <- echo(c) }()
+				}
+				closed := make(chan error, 1)
+				go func() { closed <- c.Close(CloseGoingAway, "bye") }()
+				if reason := p.wantClose(1001); reason != "bye" {
+					t.Errorf("reason %q", reason)
+				}
+				p.send(fin|wirePing, "too late") // nothing may follow our Close frame
+				p.send(fin|wireText, "too late as well")
+				p.send(fin|wireClose, closePayload(1001, "bye, too"))
+				if role == Client {
+					p.Conn.(*net.TCPConn).CloseWrite() // a server goes first (RFC 6455, section 7.1.1)
+				}
+				p.wantEOF()
+				if err := <-closed; err != nil {
+					t.Error(err)
+				}
+				if reader != "nobody" {
+					if err := <-read; err == nil && reader == "ReadMessage" {
+						_, _, err = c.ReadMessage(nil) // that was the message
+						wantCloseError(t, err, CloseGoingAway, false)
+					}
+				}
+				wantCloseError(t, c.Err(), CloseGoingAway, false)
+				if !c.Ending() {
+					t.Error("not ending")
+				}
+			})
+		}
+	})
+}
+
+func TestBothSidesClose(t *testing.T) {
+	for range 100 {
+		s, c := pair(t, nil, nil)
+		closed := make(chan error, 2)
+		go func() { closed <- s.Close(CloseGoingAway, "") }()
+		go func() { closed <- c.Close(CloseNormal, "") }()
+		for range 2 {
+			if err := <-closed; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestManyClose(t *testing.T) {
+	eachRole(t, func(t *testing.T, role Role) {
+		c, p := peerOf(t, role, nil)
+		closed := make(chan error, 10)
+		for range cap(closed) {
+			go func() { closed <- c.Close(CloseNormal, "") }()
+		}
+		p.wantClose(1000)
+		p.send(fin|wireClose, closePayload(1000, ""))
+		p.Conn.(*net.TCPConn).CloseWrite()
+		for range cap(closed) {
+			if err := <-closed; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Close(CloseNormal, ""); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPeerThatDoesNotAnswerIsCut(t *testing.T) {
+	for _, how := range []string{"silent", "sends all the time", "does not even read"} {
+		t.Run(how, func(t *testing.T) {
+			eachRole(t, func(t *testing.T, role Role) {
+				c, p := peerOf(t, role, &Options{CloseTimeout: 20 * time.Millisecond})
+				switch how {
+				case "sends all the time":
+					go func() {
+						message := wire(p.role, fin|wireBin, x(10_000))
+						for {
+							if _, err := p.Write(message); err != nil {
+								return
+							}
+						}
+					}()
+				case "does not even read":
+					_, written := stick(t, c, huge)
+					defer func() { wantCloseError(t, <-written, CloseNormal, false) }()
+				}
+				wantCloseError(t, c.Close(CloseNormal, ""), CloseAbnormal, false)
+				<-c.Done()
+			})
+		})
+	}
+}
+
+// The reason of a violation must reach a peer who goes on sending for ever: a connection that is
+// closed with unread input is reset, and a reset overtakes what was sent.
+func TestViolationReachesAPeerThatSendsOn(t *testing.T) {
+	for _, c := range []struct {
+		code int
+		in   []byte
+	}{{1002, []byte{0xFF, 0x80}}, {1009, wireForm(Client, fin|wireBin, 127, 1<<40, "")}, {1007, wireForm(Client, fin|wireText, 127, 1<<19, "\xFF")}} {
+		for _, r := range readings {
+			t.Run(r.name, func(t *testing.T) {
+				conn, p := peerOf(t, Server, nil)
+				read := make(chan error, 1)
+				go func() {
+					_, err := r.read(conn)
+					read <- err
+				}()
+				p.write(c.in)
+				junk := make([]byte, 100_000)
+				for range 200 { // it does not read before all that is sent
+					p.write(junk)
+				}
+				p.wantClose(c.code)
+				p.wantEOF()
+				p.Close()
+				wantCloseError(t, <-read, CloseCode(c.code), false)
+				wantCloseError(t, conn.Close(CloseNormal, ""), CloseAbnormal, false)
+			})
+		}
+	}
+}
+
+func TestCloseNowFromInsideAHandler(t *testing.T) {
+	for _, how := range []string{"raw", "plain"} {
+		t.Run(how, func(t *testing.T) {
+			a, b := netPair(t)
+			if how == "plain" {
+				a = plain{a}
+			}
+			c, p := connOn(t, a, Server, nil), newPeer(t, b, Client)
+			go p.Write(bytes.Repeat(wire(Client, fin|wireText, x(1000)), 1000))
+			calls := 0
+			err := c.Receive(func(b *Batch) error {
+				calls++
+				return c.CloseNow()
+			})
+			wantCloseError(t, err, CloseAbnormal, false)
+			if calls != 1 {
+				t.Errorf("the handler was called %d times", calls)
+			}
+			<-c.Done()
+		})
+	}
+}
+
+func TestWriteCloseFromInsideAHandler(t *testing.T) {
+	eachRole(t, func(t *testing.T, role Role) {
+		c, p := peerOf(t, role, nil)
+		p.send(fin|wireText, "stop")
+		received := make(chan error, 1)
+		go func() {
+			received <- c.Receive(func(b *Batch) error {
+				for b.Next() != nil {
+					c.WriteClose(4001, "as you wish")
+				}
+				return nil
+			})
+		}()
+		p.wantClose(4001)
+		p.send(fin|wireClose, "")
+		p.Conn.(*net.TCPConn).CloseWrite()
+		p.wantEOF()
+		wantCloseError(t, <-received, 4001, false)
+	})
+}
+
+func TestCloseNowEndsEverything(t *testing.T) {
+	for _, how := range []string{"tcp", "plain", "pipe", "tls"} {
+		t.Run(how, func(t *testing.T) {
+			for range 20 {
+				var a, b net.Conn
+				switch a, b = netPair(t); how {
+				case "plain":
+					a = plain{a}
+				case "pipe":
+					a, b = net.Pipe()
+				case "tls":
+					a, b = tlsPair(t, a, b)
+				}
+				c := NewConn(a, nil, Server, "", nil)
+				var all sync.WaitGroup
+				for _, r := range readings {
+					all.Go(func() { r.read(c) })
+				}
+				for range 3 {
+					all.Go(func() { // the peer does not read
+						for c.WriteMessage(OpBinary, make([]byte, 1<<20)) == nil {
+						}
+					})
+				}
+				all.Go(func() { c.Ping(t.Context()) })
+				all.Go(func() { b.Write(bytes.Repeat(wire(Client, fin|wirePing, "x"), 100)) })
+				time.Sleep(500 * time.Microsecond)
+				for range 3 {
+					all.Go(func() { c.CloseNow() })
+				}
+				<-c.Done()
+				rawClose(b)
+				all.Wait()
+			}
+		})
+	}
+}
+
+func TestCloseBehindTheEnd(t *testing.T) {
+	eachRole(t, func(t *testing.T, role Role) {
+		c, p := peerOf(t, role, nil)
+		p.Conn.(*net.TCPConn).CloseWrite() // no Close frame, but it still reads
+		_, _, err := c.ReadMessage(nil)
+		wantCloseError(t, err, CloseAbnormal, true)
+		if err := c.WriteMessage(OpText, []byte("still there?")); err != nil {
+			t.Error(err)
+		}
+		wantCloseError(t, c.Close(CloseInternalError, "lost you"), CloseAbnormal, false)
+		p.want(fin|wireText, "still there?")
+		p.wantClose(1011)
+		p.wantEOF()
+		c.CloseNow()
+		wantCloseError(t, c.Close(CloseNormal, ""), CloseAbnormal, false)
+	})
+}
+
+func TestEndedConnections(t *testing.T) {
+	c, p := peerOf(t, Server, nil)
+	p.send(fin|wireClose, closePayload(1000, "done"))
+	for range 3 {
+		for _, r := range readings {
+			_, err := r.read(c)
+			e := wantCloseError(t, err, CloseNormal, true)
+			if e.Reason != "done" || e != c.Err() {
+				t.Errorf("%s: %v, Err %v", r.name, e, c.Err())
+			}
+		}
+		wantCloseError(t, c.WriteMessage(OpText, nil), CloseNormal, true)
+		_, err := c.Ping(t.Context())
+		wantCloseError(t, err, CloseNormal, true)
+		if err := c.WriteClose(CloseNormal, ""); err != ErrCloseSent {
+			t.Errorf("WriteClose: %v", err)
+		}
+		if err := c.Close(CloseNormal, ""); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		c.CloseNow()
+	}
+}
+
+func TestCloseErrors(t *testing.T) {
+	for want, e := range map[string]*CloseError{
+		"closed: 1001 bye":                     {Code: 1001, Reason: "bye"},
+		"closed by peer: 1000":                 {Code: 1000, Remote: true},
+		"closed by peer: 1006 connection lost": networkError(io.ErrClosedPipe),
+	} {
+		if e.Error() != want {
+			t.Errorf("got %q, want %q", e.Error(), want)
+		}
+	}
+	if !errors.Is(networkError(io.EOF), io.ErrUnexpectedEOF) || !errors.Is(networkError(io.ErrClosedPipe), io.ErrClosedPipe) {
+		t.Error("the error of the network is lost")
 	}
 }

@@ -1,6 +1,7 @@
 package wsframe
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -219,6 +220,9 @@ func (c *Conn) tearDown() {
 	}
 	c.life.stop()
 	c.out.Stop() // after this nobody waits in a write
+	if t, ok := c.nc.(*tls.Conn); ok && c.aborted.Load() {
+		t.NetConn().Close() // Close of t would try for 5 s to tell a peer who may not read
+	}
 	c.nc.Close()
 	c.dropCurrent()
 	c.in.Release()

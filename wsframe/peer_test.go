@@ -2,10 +2,16 @@ package wsframe
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"sync"
@@ -315,3 +321,37 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 	t.Fatalf("not within ten seconds: %s", what)
 }
+
+// tlsPair puts TLS on both ends of a connection.
+func tlsPair(t testing.TB, a, b net.Conn) (server, client net.Conn) {
+	t.Helper()
+	s := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{testCertificate()}})
+	c := tls.Client(b, &tls.Config{InsecureSkipVerify: true})
+	errs := make(chan error, 1)
+	go func() { errs <- s.Handshake() }()
+	if err := errors.Join(c.Handshake(), <-errs); err != nil {
+		t.Fatal(err)
+	}
+	return s, c
+}
+
+// rawClose closes a connection without the words of TLS, which can take 5 s.
+func rawClose(nc net.Conn) {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	nc.Close()
+}
+
+var testCertificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})

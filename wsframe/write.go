@@ -77,10 +77,10 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 	}
 	c.sending.Lock()
 	defer c.sending.Unlock()
-	size := c.o.fragmentSize()
+	size, text := c.o.fragmentSize(), op == OpText
 	for size > 0 && len(p) > size {
 		piece := p[:size]
-		if op == OpText || op == OpContinuation { // for binary this only moves a cut
+		if text {
 			piece = piece[:size-IncompleteRune(piece)]
 		}
 		if err := c.writeFrame(Frame{Op: op, Payload: piece}); err != nil {
