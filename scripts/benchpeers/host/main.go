@@ -84,28 +84,30 @@ func (b *bench) run(ctx context.Context) error {
 		return fmt.Errorf("-ours is wspawn or websocketd, not %q", b.ours)
 	}
 	var outcomes []outcome
+	var problems []error // a row that fails does not take the others with it
 	for _, r := range rows(b.seconds.String()) {
-		if !pattern.MatchString(r.name) {
+		if !pattern.MatchString(r.name) || ctx.Err() != nil {
 			continue
 		}
 		reports, err := b.measure(ctx, r, contenders)
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			problems = append(problems, fmt.Errorf("%s: %w", r.name, err))
+			continue
 		}
 		outcomes = append(outcomes, r.judge(reports)...)
 	}
-	if len(outcomes) == 0 {
+	if len(outcomes) == 0 && len(problems) == 0 {
 		return fmt.Errorf("no row matches %q", b.rows)
 	}
-	if err := b.report(outcomes); err != nil {
-		return err
+	if len(outcomes) > 0 {
+		problems = append(problems, b.report(outcomes))
 	}
 	for _, o := range outcomes {
 		if b.check && !o.Met {
-			return fmt.Errorf("%s, %s: not what is wanted", o.Row, o.Measure)
+			problems = append(problems, fmt.Errorf("%s, %s: not what is wanted", o.Row, o.Measure))
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // measure runs the contenders in turn, so that what else happens on the machine
