@@ -9,6 +9,7 @@ import (
 // TestConsoleInABrowser uses the page as a person would. The browser harness
 // fails the test when anything breaks the policy of the page.
 func TestConsoleInABrowser(t *testing.T) {
+	t.Parallel()
 	d := start(t, []string{"--devconsole"}, self("echo")...)
 	b := browsertest.New(t)
 

@@ -64,6 +64,7 @@ func site(t *testing.T) string {
 // TestHTTP is about answers other than 101: what is served in which order,
 // with which status, body, headers and log line.
 func TestHTTP(t *testing.T) {
+	t.Parallel()
 	top := site(t)
 	everything := []string{"--dir=" + top + "/ws", "--staticdir=" + top + "/www", "--cgidir=" + top + "/cgi"}
 	headers := []string{"--header=X-All: 1", "--header=X-All: 2", "--header-ws=X-Ws: 3", "--header-http=X-Http: 4"}
@@ -170,6 +171,7 @@ func TestHTTP(t *testing.T) {
 }
 
 func TestCGIEnvironment(t *testing.T) {
+	t.Parallel()
 	top := site(t)
 	d := start(t, []string{"--cgidir=" + top + "/cgi", "--passenv=WSD_PASSED"})
 	_, body := d.get("POST /env.cgi?a=b HTTP/1.1\nHost: HOST\nProxy: evil\nX_Under: 1\nX-Good: 2\nContent-Type: text/x\nContent-Length: 2\n\nab")

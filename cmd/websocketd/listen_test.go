@@ -70,6 +70,7 @@ func tlsClient(t *testing.T, certFile string) *tls.Config {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cert, key := certificate(t, dir, "server")
 	static := filepath.Join(dir, "www")
@@ -124,6 +125,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cert, key := certificate(t, dir, "server")
 	known, knownKey := certificate(t, dir, "known")
@@ -158,6 +160,7 @@ func TestClientCertificates(t *testing.T) {
 }
 
 func TestUnixSocket(t *testing.T) {
+	t.Parallel()
 	t.Run("it is said where, and the variables say what there is", func(t *testing.T) {
 		d := startUnix(t, nil, self("env")...)
 		d.logged(`\| INFO   \| server     \|  \| Starting WebSocket server   : unix socket at ` + regexp.QuoteMeta(d.unix) + `$`)
@@ -220,6 +223,7 @@ func TestUnixSocket(t *testing.T) {
 }
 
 func TestSeveralAddresses(t *testing.T) {
+	t.Parallel()
 	d := start(t, []string{"--address=127.0.0.2"}, self("cat")...)
 	d.logged(`ws://127\.0\.0\.1:`)
 	d.logged(`ws://127\.0\.0\.2:`)
@@ -232,6 +236,7 @@ func TestSeveralAddresses(t *testing.T) {
 }
 
 func TestSlowHeadersAreCutOff(t *testing.T) {
+	t.Parallel()
 	if headerTimeout != 10*time.Second {
 		t.Errorf("the time for headers is %v", headerTimeout)
 	}
@@ -239,6 +244,7 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 
 // TestRedirect looks at the answers of --redirport.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, target, host string
 		ssl                bool

@@ -17,6 +17,7 @@ import (
 // TestHandshakes is about requests for a WebSocket that do not get one, and
 // those that do.
 func TestHandshakes(t *testing.T) {
+	t.Parallel()
 	top := site(t)
 	servers := map[string]*daemon{
 		"open":    start(t, []string{"--header=X-All: 1", "--header-ws=X-Ws: 2", "--header-http=X-Http: 3", "--header-ws=Sec-WebSocket-Protocol: chat", "--header=Upgrade: x"}, self("exit", "0")...),
@@ -112,6 +113,7 @@ func TestHandshakes(t *testing.T) {
 
 // TestPrograms looks at what programs get and at what clients get from them.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	top := site(t)
 	tests := []struct {
 		name    string
@@ -195,6 +197,7 @@ func workingDir(t *testing.T) string {
 
 // TestEnvironmentOfPrograms asks a program what it really got.
 func TestEnvironmentOfPrograms(t *testing.T) {
+	t.Parallel()
 	d := start(t, []string{"--passenv=PATH,WSD_PASSED,HTTPS"}, self("env0")...)
 	c := d.open("/a%20b?q=1", "Proxy: evil", "X_Under: 1", "X-Good: 2", "Origin: http://o.test")
 	lines, _ := c.all()
@@ -236,6 +239,7 @@ func TestEnvironmentOfPrograms(t *testing.T) {
 }
 
 func TestBinary(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, []string{"--binary"}, self("cat")...)
 	c := d.open("/")
 	for _, op := range []wsframe.Opcode{wsframe.OpBinary, wsframe.OpText} {
@@ -258,6 +262,7 @@ func TestBinary(t *testing.T) {
 }
 
 func TestTextServiceRefusesBinaryMessages(t *testing.T) {
+	t.Parallel()
 	c := startUnix(t, nil, self("cat")...).open("/")
 	if err := c.WriteMessage(wsframe.OpBinary, []byte("x")); err != nil {
 		t.Fatal(err)
@@ -270,6 +275,7 @@ func TestTextServiceRefusesBinaryMessages(t *testing.T) {
 // TestCloseIsEchoed looks at the bytes: the code comes back, and then the end
 // of the stream.
 func TestCloseIsEchoed(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, nil, self("cat")...)
 	for _, tt := range []struct{ name, frame, want string }{
 		{"with a code", "\x88\x85\x00\x00\x00\x00\x03\xe9bye", "\x88\x02\x03\xe9"},
@@ -290,6 +296,7 @@ func TestCloseIsEchoed(t *testing.T) {
 }
 
 func TestMessageLimit(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, []string{"--maxframesize=10"}, self("echo")...)
 	c := d.open("/")
 	c.say("0123456789")
@@ -312,6 +319,7 @@ func TestMessageLimit(t *testing.T) {
 }
 
 func TestStderrIsLoggedAsErrors(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, nil, self("stderr", "one", "two \x1b[31m")...)
 	d.open("/").all()
 	d.logged(`ERROR  \| stderr     \| url:'[^']*' id:'[^']*' remote:'unix-socket' command:'[^']*' origin:'file:' pid:'\d+' \| one$`)
@@ -324,6 +332,7 @@ func TestStderrIsLoggedAsErrors(t *testing.T) {
 }
 
 func TestALongStderrLineDoesNotBlock(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, nil, self("longstderr")...)
 	if got := d.open("/").text(); got != "done" {
 		t.Errorf("got %q", got)
@@ -331,6 +340,7 @@ func TestALongStderrLineDoesNotBlock(t *testing.T) {
 }
 
 func TestDebugLogHidesCredentials(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, []string{"--loglevel=debug"}, self("exit", "3")...)
 	d.open("/", "Authorization: Basic hush", "Cookie: sid=hush", "X-Other: shown").all()
 	d.logged(`DEBUG  \| env        \| .* HTTP_X_OTHER=shown`)
@@ -342,6 +352,7 @@ func TestDebugLogHidesCredentials(t *testing.T) {
 }
 
 func TestForks(t *testing.T) {
+	t.Parallel()
 	top := site(t)
 	d := start(t, []string{"--maxforks=1", "--cgidir=" + top + "/cgi"}, self("pid")...)
 	first := d.open("/")

@@ -30,6 +30,7 @@ func gone(t *testing.T, pid string) {
 }
 
 func TestSignalsEndTheServerGracefully(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			d := startUnix(t, nil, self("pid")...)
@@ -50,6 +51,7 @@ func TestSignalsEndTheServerGracefully(t *testing.T) {
 }
 
 func TestAnIgnoredSignalStaysIgnored(t *testing.T) {
+	t.Parallel()
 	d := startUnixBy(t, func(cmd *exec.Cmd) {
 		cmd.Args = append([]string{"sh", "-c", `trap '' HUP; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
 		cmd.Path = "/bin/sh"
@@ -63,6 +65,7 @@ func TestAnIgnoredSignalStaysIgnored(t *testing.T) {
 }
 
 func TestGrandchildrenEndWithTheSession(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, nil, self("family")...)
 	c := d.open("/")
 	pids := strings.Fields(c.text())
@@ -73,6 +76,7 @@ func TestGrandchildrenEndWithTheSession(t *testing.T) {
 }
 
 func TestADeafProgramIsKilled(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, nil, self("deafpid")...)
 	c := d.open("/")
 	pid := c.text()
@@ -82,6 +86,7 @@ func TestADeafProgramIsKilled(t *testing.T) {
 }
 
 func TestNothingSurvivesAServerThatIsKilled(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, nil, self("family")...)
 	c := d.open("/")
 	pids := strings.Fields(c.text())
@@ -93,17 +98,21 @@ func TestNothingSurvivesAServerThatIsKilled(t *testing.T) {
 }
 
 func TestAClientThatVanishesFreesItsPlace(t *testing.T) {
+	t.Parallel()
 	// Worse: one that sent more than the program ever reads.
 	d := startUnix(t, []string{"--maxforks=1"}, self("deafpid")...)
 	c := d.open("/")
 	pid := c.text()
-	flood := make(chan struct{})
+	sent, flood := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(flood)
-		for c.WriteMessage(wsframe.OpText, make([]byte, 64<<10)) == nil {
+		for i := 0; c.WriteMessage(wsframe.OpText, make([]byte, 64<<10)) == nil; i++ {
+			if i == 2 { // more than a pipe holds
+				close(sent)
+			}
 		}
 	}()
-	c.say(strings.Repeat("x", 128<<10)) // no sooner
+	<-sent
 	c.CloseNow()
 	<-flood
 	d.logged("DISCONNECT")
@@ -116,6 +125,7 @@ func TestAClientThatVanishesFreesItsPlace(t *testing.T) {
 // TestPings looks at the bytes of --pingms: empty pings, and the end of a
 // client that does not answer.
 func TestPings(t *testing.T) {
+	t.Parallel()
 	d := startUnix(t, []string{"--pingms=50"}, self("cat")...)
 	c := d.conn()
 	_, _, r := d.send(c, handshake("/"))
