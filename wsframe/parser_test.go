@@ -155,7 +155,9 @@ func TestParserOnVectors(t *testing.T) {
 					}
 				}
 				run("whole", in)
-				run("byte by byte", slices.Collect(slices.Chunk(in, 1))...)
+				if !raceEnabled || len(in) < 10_000 {
+					run("byte by byte", slices.Collect(slices.Chunk(in, 1))...)
+				}
 				for i := range splits(len(in)) {
 					run(fmt.Sprintf("cut at %d of %d", i, len(in)), in[:i], in[i:])
 				}
@@ -167,7 +169,10 @@ func TestParserOnVectors(t *testing.T) {
 // splits yields all positions of a short input, and of a long one those near its ends and some more.
 func splits(n int) func(yield func(int) bool) {
 	near, some := 300, 20
-	if n > 100_000 {
+	switch {
+	case raceEnabled && n > 10_000:
+		near, some = 2, 2
+	case raceEnabled || n > 100_000:
 		near = 20
 	}
 	return func(yield func(int) bool) {

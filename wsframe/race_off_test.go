@@ -1,0 +1,6 @@
+//go:build !race
+
+package wsframe
+
+// raceEnabled tells tests that the race detector allocates, and takes ten times as long.
+const raceEnabled = false
