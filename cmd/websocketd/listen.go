@@ -19,6 +19,8 @@ import (
 const (
 	// headerTimeout is how long a client may take to send its request.
 	headerTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may wait for its next request.
+	idleTimeout = 2 * time.Minute
 	// drainTimeout is how long sessions may take to end when the server does;
 	// --closems comes on top.
 	drainTimeout = 10 * time.Second
@@ -35,10 +37,10 @@ func (s *server) serve() int {
 	if err != nil {
 		return s.cannotServe(err)
 	}
-	main := &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, TLSConfig: tlsConfig}
+	main := &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, TLSConfig: tlsConfig}
 	redirect := &http.Server{
 		Handler:           http.HandlerFunc(s.redirect),
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: headerTimeout, IdleTimeout: time.Minute,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: headerTimeout, IdleTimeout: idleTimeout,
 	}
 	failed := make(chan error, 1)
 	var open []net.Listener

@@ -235,13 +235,6 @@ func TestSeveralAddresses(t *testing.T) {
 	d.open("/").CloseNow()
 }
 
-func TestSlowHeadersAreCutOff(t *testing.T) {
-	t.Parallel()
-	if headerTimeout != 10*time.Second {
-		t.Errorf("the time for headers is %v", headerTimeout)
-	}
-}
-
 // TestRedirect looks at the answers of --redirport.
 func TestRedirect(t *testing.T) {
 	t.Parallel()

@@ -67,7 +67,7 @@ func newServer(c *config, log *logger) (*server, error) {
 	slogger := log.slog()
 	s.spawner = spawner.New(spawner.Config{Guard: guard, Log: slogger, StderrLevel: stderrLevel})
 	s.ws = &wsframe.Handler{
-		Endpoint: endpoint{s: s, stdio: &stdio.Endpoint{
+		Endpoint: endpoint{&stdio.Endpoint{
 			Spawner: s.spawner,
 			Resolve: s.resolve,
 			Options: stdioOptions(c),

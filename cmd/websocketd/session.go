@@ -111,10 +111,7 @@ func (s *server) newProgram(file string, args []string) *spawner.Program {
 }
 
 // endpoint notes whether a program was started.
-type endpoint struct {
-	s     *server
-	stdio *stdio.Endpoint
-}
+type endpoint struct{ stdio *stdio.Endpoint }
 
 func (e endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Session, error) {
 	session, err := e.stdio.Open(ctx, r)
@@ -135,7 +132,6 @@ func (s *server) resolve(r *wsframe.Request) (*stdio.Target, error) {
 			sc.debug("env", "Variable: %s", discreet(kv))
 		}
 	}
-	sc = q.scope
 	// Before the start, so that it comes before what the program says.
 	q.greeted = true
 	sc.access("session", "CONNECT")
