@@ -87,6 +87,7 @@ type peer struct {
 
 	message byte // opcode of the one that is going on
 	text    []byte
+	loose   bool // takes text that is cut inside a character
 	closed  bool
 	keys    []uint32
 }
@@ -199,9 +200,11 @@ func (p *peer) judge(first byte, payload string) error {
 		p.message, p.text = op, nil
 	}
 	if p.message == wireText {
-		// Each frame is whole characters: that is stricter than the RFC, and promised.
-		if !utf8.ValidString(payload) {
-			return bad("text frame that is not UTF-8")
+		// Each frame is whole characters: that is stricter than the RFC, and promised for all but
+		// WriteFrame and WriteEncoded.
+		p.text = append(p.text, payload...)
+		if (!p.loose || last) && !utf8.Valid(p.text) {
+			return bad("text that is not UTF-8")
 		}
 	}
 	if last {
