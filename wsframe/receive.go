@@ -126,6 +126,10 @@ func (b *Batch) Next() *Part {
 // write.
 func (b *Batch) Space() []byte { return b.buf[:0] }
 
+// InPlace returns the payload of the current part where it lies. The payloads of the parts that follow
+// may be appended, with nothing of the handler's own between them.
+func (b *Batch) InPlace() []byte { return b.buf[b.next-len(b.part.Payload) : b.next] }
+
 // run hands a chunk to the handler and sees that all of it is parsed.
 func (b *Batch) run(chunk []byte) error {
 	b.buf, b.next, b.err = chunk, rawio.Gap, nil

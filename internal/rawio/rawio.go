@@ -12,6 +12,7 @@
 package rawio
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -249,6 +250,21 @@ func (w *Writer) TryWrite(p []byte) (int, error) {
 		return 0, nil
 	}
 	return w.run(p, false)
+}
+
+// WriteWithin writes what the stream takes within d, and reports no error when that is not all.
+func (w *Writer) WriteWithin(p []byte, d time.Duration) (int, error) {
+	if w.raw == nil {
+		return 0, nil
+	}
+	timeout := w.Timeout
+	w.Timeout = d
+	n, err := w.run(p, true)
+	w.Timeout = timeout
+	if errors.Is(err, os.ErrDeadlineExceeded) && !w.stopped.Load() {
+		err = nil
+	}
+	return n, err
 }
 
 // Stop ends a waiting Write, and every later one, with an error. It may be called at any time.

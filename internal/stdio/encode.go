@@ -42,7 +42,11 @@ func (e *encoder) encode(b *wsframe.Batch) (out []byte, err *wsframe.CloseError)
 		case JSON:
 			e.json(part)
 		case Raw:
-			e.out = append(e.out, part.Payload...)
+			if len(e.out) == 0 {
+				e.out = b.InPlace() // what is alone need not be moved
+			} else {
+				e.out = append(e.out, part.Payload...)
+			}
 		}
 	}
 	out, e.out = e.out, nil

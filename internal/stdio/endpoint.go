@@ -99,7 +99,8 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 	if pipe := t.Program.Stderr == spawner.StderrPipe; pipe != e.Options.PassStderr {
 		return nil, e.refuse(r, errStderr)
 	}
-	s := &session{e: e, t: t, started: time.Now()}
+	// The session keeps what it needs later, not the environment: idle sessions are many.
+	s := &session{e: e, t: Target{Program: t.Program, Attrs: t.Attrs, Started: t.Started, Ended: t.Ended}, started: time.Now()}
 	if e.Options.Events {
 		s.open = openEvent(r)
 	}

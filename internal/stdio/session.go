@@ -15,7 +15,7 @@ import (
 // A session joins one connection and one process: one goroutine for each direction.
 type session struct {
 	e       *Endpoint
-	t       *Target
+	t       Target
 	process *spawner.Process
 	started time.Time
 	open    []byte // the first line of the program, with Events

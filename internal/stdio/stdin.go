@@ -18,6 +18,11 @@ const (
 	// anything at all is seen piece by piece, and a pipe gets free page by page.
 	drainPiece = 4 << 10
 
+	// patience is how long the reader of the connection waits before the queue is used. A program that
+	// is a little slower than its client needs none then, nor the goroutine and the copies that go
+	// with it, and a ping can wait that long.
+	patience = 50 * time.Millisecond
+
 	// stallTick is how often a waiter looks whether waiting is still worth while.
 	stallTick = 200 * time.Millisecond
 )
@@ -68,13 +73,13 @@ func (w *stdin) add(p []byte) {
 	w.enqueue(w.try(p), noLimit)
 }
 
-// try writes what the program takes at once and returns the rest.
+// try writes what the program takes within moments and returns the rest.
 func (w *stdin) try(p []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.total += int64(len(p))
 	if !w.draining && !w.broken {
-		n, err := w.out.TryWrite(p)
+		n, err := w.out.WriteWithin(p, patience)
 		w.broken = err != nil
 		p = p[n:]
 	}
@@ -96,7 +101,7 @@ func (w *stdin) enqueue(p []byte, limit int) bool {
 	if n := len(w.queue); n > 1 && cap(w.queue[n-1])-len(w.queue[n-1]) >= len(p) {
 		w.queue[n-1] = append(w.queue[n-1], p...)
 	} else {
-		w.queue = append(w.queue, append(make([]byte, 0, max(len(p), drainPiece)), p...))
+		w.queue = append(w.queue, append(newBlock(len(p)), p...))
 	}
 	w.queued += len(p)
 	if !w.draining {
@@ -144,13 +149,15 @@ func (w *stdin) drain() {
 			return
 		}
 		block := w.queue[0]
+		size := len(block)
 		w.mu.Unlock()
 		err := w.drainBlock(block)
+		freeBlock(block)
 		w.mu.Lock()
 		w.broken = w.broken || err != nil
 		w.queue[0] = nil
 		w.queue = w.queue[1:]
-		w.queued -= len(block)
+		w.queued -= size
 		w.mu.Unlock()
 		w.signal()
 	}
@@ -169,6 +176,20 @@ func (w *stdin) drainBlock(p []byte) error {
 	return nil
 }
 
+// newBlock returns an empty block of the queue with room for n bytes.
+func newBlock(n int) []byte {
+	if n > rawio.BufferSize/2 && n <= rawio.BufferSize {
+		return rawio.GetBuffer()[:0]
+	}
+	return make([]byte, 0, max(n, drainPiece))
+}
+
+func freeBlock(block []byte) {
+	if cap(block) == rawio.BufferSize {
+		rawio.PutBuffer((*[rawio.BufferSize]byte)(block[:rawio.BufferSize]))
+	}
+}
+
 func (w *stdin) signal() {
 	select {
 	case w.moved <- struct{}{}:
@@ -179,6 +200,10 @@ func (w *stdin) signal() {
 // finish waits for the queue to be written, as long as the program goes on taking something within
 // goneTimeout, but at most limit, and closes the stream.
 func (w *stdin) finish(limit time.Duration) {
+	if !w.busy() {
+		w.file.Close()
+		return
+	}
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
 	begin, taken := time.Now(), w.taken.Load()
