@@ -108,6 +108,9 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 		return n
 	}
 	choice := func(flag, value string, allowed ...stdio.Choice) stdio.Choice {
+		if !fs.Changed(flag) {
+			return stdio.Default
+		}
 		v, err := stdio.ParseChoice("value", value, allowed...)
 		check(flag, err)
 		return v
