@@ -72,7 +72,7 @@ func (d *decoder) end() (whole bool) {
 			d.complete(d.grow(0), rawio.Gap, rawio.Gap+d.pending())
 		}
 	}
-	d.partial = nil
+	d.drop()
 	d.flush()
 	if d.buf != nil {
 		rawio.PutBuffer(d.buf)
@@ -83,12 +83,26 @@ func (d *decoder) end() (whole bool) {
 
 func (d *decoder) pending() int { return max(len(d.partial)-rawio.Gap, 0) }
 
-// grow makes room for n more bytes of a partial message.
+// grow makes room for n more bytes of a partial message. A large part is not worth while an
+// allocation of its own, since the rest is about to come; a small one may wait for long.
 func (d *decoder) grow(n int) []byte {
-	if d.partial == nil {
+	const large = 4 << 10
+	switch {
+	case d.partial != nil:
+	case n < large:
 		d.partial = make([]byte, rawio.Gap, rawio.Gap+n)
+	default:
+		d.partial = rawio.GetBuffer()[:rawio.Gap]
 	}
 	return d.partial
+}
+
+// drop forgets the partial message.
+func (d *decoder) drop() {
+	if cap(d.partial) == rawio.BufferSize {
+		rawio.PutBuffer((*[rawio.BufferSize]byte)(d.partial[:rawio.BufferSize]))
+	}
+	d.partial = nil
 }
 
 func (d *decoder) delimited(chunk []byte, delimiter byte) {
@@ -105,7 +119,7 @@ func (d *decoder) delimited(chunk []byte, delimiter byte) {
 		} else {
 			d.completeLast(chunk, start, end, end+1 == len(chunk))
 		}
-		d.partial = nil
+		d.drop()
 		if start = end + 1; start == len(chunk) {
 			return
 		}
@@ -278,10 +292,14 @@ func (d *decoder) prefixed(chunk []byte) {
 	for start := rawio.Gap; d.err == nil && (start < len(chunk) || d.inMessage && d.left == 0); {
 		if !d.inMessage {
 			n := min(4-d.pending(), len(chunk)-start)
-			d.partial = append(d.grow(4), chunk[start:start+n]...)
-			if start += n; d.pending() == 4 {
-				d.left, d.inMessage = int64(binary.BigEndian.Uint32(d.partial[rawio.Gap:])), true
-				d.partial = nil
+			prefix := chunk[start : start+n]
+			if start += n; n < 4 {
+				d.partial = append(d.grow(4), prefix...)
+				prefix = d.partial[rawio.Gap:]
+			}
+			if len(prefix) == 4 {
+				d.left, d.inMessage = int64(binary.BigEndian.Uint32(prefix)), true
+				d.drop()
 				if d.left > int64(d.o.maxLine()) && d.refusesLong() {
 					d.tooLong()
 				}
@@ -300,7 +318,8 @@ func (d *decoder) prefixed(chunk []byte) {
 			d.completeLast(chunk, start, end, end == len(chunk))
 		}
 		if start = end; d.left == 0 {
-			d.inMessage, d.partial = false, nil
+			d.inMessage = false
+			d.drop()
 		}
 	}
 }
@@ -311,7 +330,7 @@ func (d *decoder) raw(chunk []byte) {
 	start, end := rawio.Gap, len(chunk)
 	if !d.o.Binary {
 		start -= copy(chunk[rawio.Gap-d.pending():], d.partial[len(d.partial)-d.pending():])
-		d.partial = nil
+		d.drop()
 		if held := wsframe.IncompleteRune(chunk[start:]); held > 0 {
 			end -= held
 			d.partial = append(d.grow(held), chunk[end:]...)

@@ -368,11 +368,6 @@ func waiting(script, name string) *spawner.Program {
 	return p
 }
 
-// sum is the end of a large payload, as a message about it may show it.
-func sum(s string) string {
-	return fmt.Sprintf("%d bytes, ...%q", len(s), strings.ToValidUTF8(s[max(0, len(s)-20):], "?"))
-}
-
 func readFile(t testing.TB, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(name)

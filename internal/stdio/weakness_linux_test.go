@@ -189,6 +189,34 @@ func TestStuckStdinFreesItsPlace(t *testing.T) {
 	}
 }
 
+// A program that takes its input slowly gets all of it, also what was queued when the client left.
+func TestSlowProgramGetsAllOfItsInput(t *testing.T) {
+	for _, leave := range []struct {
+		name string
+		f    func(c *client)
+	}{
+		{"by a Close frame", func(c *client) { c.send(masked(true, wsframe.OpClose, "\x03\xe8")) }},
+		{"by the end of its stream", func(c *client) { c.nc.CloseWrite() }},
+	} {
+		t.Run("after the client has left "+leave.name, func(t *testing.T) {
+			t.Parallel()
+			name, _ := signalFile(t)
+			p := waiting(`while dd bs=8192 count=1 2>/dev/null | tee -a "$1" | grep -q .; do sleep 0.25; done`, name)
+			p.Stop = spawner.Ladder{{After: 0}, {After: bound, Signal: os.Kill}}
+			s := serve(t, p, serviceOptions{Options: Options{Queue: 64 << 10}})
+			c := s.connect()
+			m := messageIn(opText, strings.Repeat("x", 999))
+			const n = 220 // more than pipe and queue
+			c.send([]byte(strings.Repeat(string(m), n)))
+			leave.f(c)
+			sum := s.summary(0)
+			if got := readFile(t, name); len(got) != 1000*n || !sum.Exit.Success() && sum.Exit.Code != 1 {
+				t.Errorf("%d bytes of %d arrived: %+v", len(got), 1000*n, sum)
+			}
+		})
+	}
+}
+
 func TestLongStderrLineDoesNotStopTheProgram(t *testing.T) {
 	const script = "head -c 10000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo done"
 	for _, mode := range []spawner.StderrMode{spawner.StderrLog, spawner.StderrDiscard} {

@@ -1,0 +1,66 @@
+//go:build unix
+
+package stdio
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// An echo allocates nothing, neither per message nor per batch, once it runs.
+func TestEchoAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		return // it allocates by itself
+	}
+	const window = 16
+	for _, tt := range []struct {
+		name string
+		o    Options
+		size int
+		most float64
+	}{
+		{"lines", Options{}, 64, 0},
+		{"lines of 3 KiB", Options{}, 3 << 10, 0},
+		{"null", Options{Framing: Null}, 64, 0},
+		{"length", Options{Framing: Length}, 64, 0},
+		// More than the pipes hold: a goroutine and a slice of a queue come and go.
+		{"lines of 20 KiB", Options{}, 20 << 10, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := serve(t, sh("exec cat"), serviceOptions{Options: tt.o}).connect()
+			var in, out []byte
+			for i := range window {
+				p := strings.Repeat(string(rune('a'+i)), tt.size)
+				in = append(in, messageIn(opText, p)...)
+				head := []byte{0x81, byte(len(p))}
+				if len(p) > 125 {
+					head = []byte{0x81, 126, byte(len(p) >> 8), byte(len(p))}
+				}
+				out = append(append(out, head...), p...)
+			}
+			got := make([]byte, len(out))
+			echo := func() {
+				if _, err := c.nc.Write(in); err != nil {
+					t.Fatal(err)
+				}
+				for n := 0; n < len(got); {
+					k, err := c.nc.Read(got[n:])
+					if err != nil {
+						t.Fatal(err)
+					}
+					n += k
+				}
+				if !bytes.Equal(got, out) {
+					t.Fatal("the echo is another one")
+				}
+			}
+			for range 200 {
+				echo()
+			}
+			if n := testing.AllocsPerRun(1000, echo); n > tt.most {
+				t.Errorf("%v allocations for %d messages", n, window)
+			}
+		})
+	}
+}
