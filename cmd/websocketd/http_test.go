@@ -128,6 +128,7 @@ func TestHTTP(t *testing.T) {
 		{"a clean path is kept escaped", "all", get("//a%20b%2Fc"), 301, "…", http.Header{"Location": {"/a%20b%2Fc"}}, ""},
 		{"no way to another host", "all", get("//evil.test//x"), 301, "…", http.Header{"Location": {"/evil.test/x"}}, ""},
 		{"an upgrade is redirected too", "all", handshake("//env.sh"), 301, "…", http.Header{"Location": {"/env.sh"}}, ""},
+		{"CONNECT", "console", "CONNECT h.test:1 HTTP/1.1\nHost: h.test:1\n\n", 404, "404 page not found\n", nil, ""},
 		{"star", "all", "OPTIONS * HTTP/1.1\nHost: HOST\n\n", 200, "", nil, ""},
 	}
 	for _, tt := range tests {

@@ -91,7 +91,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "400 Bad Request", http.StatusBadRequest)
 		return
 	}
-	if clean := cleanPath(r.URL.EscapedPath()); clean != r.URL.EscapedPath() && r.Method != http.MethodConnect {
+	if r.Method == http.MethodConnect {
+		http.NotFound(w, r) // we are no proxy
+		return
+	}
+	if clean := cleanPath(r.URL.EscapedPath()); clean != r.URL.EscapedPath() {
 		redirectPath(w, r, clean)
 		return
 	}

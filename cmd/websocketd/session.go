@@ -141,7 +141,7 @@ func (s *server) resolve(r *wsframe.Request) (*stdio.Target, error) {
 		Env:     env,
 		Attrs:   []slog.Attr{sc.attr()},
 		Ended: func(sum stdio.Summary) {
-			defer release()
+			release() // who reads DISCONNECT may count on a free place
 			ended(sc, sum)
 		},
 	}, nil
