@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"time"
 	"unicode/utf8"
 
@@ -16,7 +17,8 @@ import (
 type decoder struct {
 	o      *Options
 	conn   *wsframe.Conn
-	stream string // "stdout" or "stderr" with PassStderr, else ""
+	stream string    // "stdout" or "stderr" with PassStderr, else ""
+	tap    io.Writer // gets a copy of all that is read; nil: none
 
 	buf    *[rawio.BufferSize]byte // from the pool, while a chunk is at work
 	frames []byte                  // in buf: encoded, not written

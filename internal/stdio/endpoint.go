@@ -10,6 +10,7 @@ package stdio
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -44,6 +45,10 @@ type Target struct {
 
 	// Attrs go to the log lines of the session.
 	Attrs []slog.Attr
+
+	// Stderr gets a copy of the stderr of the program, in pieces as they are read, when it is passed
+	// on to the client; with the client gone, too. It must not block. Optional.
+	Stderr io.Writer
 
 	// Started is called at the start of the session. Ended is called once for each program that was
 	// started, when it is gone: at the end of the session, or after a handshake that failed, for
@@ -100,7 +105,7 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 		return nil, e.refuse(r, errStderr)
 	}
 	// The session keeps what it needs later, not the environment: idle sessions are many.
-	s := &session{e: e, t: Target{Program: t.Program, Attrs: t.Attrs, Started: t.Started, Ended: t.Ended}, started: time.Now()}
+	s := &session{e: e, t: Target{Program: t.Program, Attrs: t.Attrs, Stderr: t.Stderr, Started: t.Started, Ended: t.Ended}, started: time.Now()}
 	if e.Options.Events {
 		s.open = openEvent(r)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,11 @@ type session struct {
 	cut     atomic.Bool   // what is still in the pipes is the last that is read
 	silent  atomic.Bool   // the output of the program has ended
 	stuck   chan struct{} // closed when the program cannot be stopped
+
+	pumping    bool          // pumpOutput has begun; it and stderr belong to that
+	stderr     chan int64    // with PassStderr: gets the bytes of stderr at its end
+	detached   atomic.Bool   // no goroutine reads the output, see resume
+	outputDone chan struct{} // closed at the end of the output and the program
 }
 
 // Abort stops the program of a session whose handshake failed. It does not wait for that; the Close
@@ -54,11 +60,8 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 		s.in.write(s.open, o.stallTimeout())
 		s.open = nil
 	}
-	outputDone := make(chan struct{})
-	go func() {
-		s.pumpOutput()
-		close(outputDone)
-	}()
+	s.outputDone = make(chan struct{})
+	go s.pumpOutput()
 
 	err := c.Receive(s.receive)
 
@@ -85,7 +88,7 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 		s.cutOutput(s.process)
 		close(s.stuck)
 	}
-	<-outputDone
+	<-s.outputDone
 	s.process.ClosePipes()
 	s.ended(end, stopErr)
 	return err
@@ -110,24 +113,30 @@ func (s *session) receive(b *wsframe.Batch) error {
 	return nil
 }
 
-// pumpOutput is the direction from the program to the client. It ends when the program has.
+// pumpOutput is the direction from the program to the client. It ends when the program has, or when
+// that has been quiet for a while: then it is called anew when there is something to read.
 func (s *session) pumpOutput() {
-	var stderr chan int64
-	if s.process.Stderr != nil {
-		s.out.stream = "stdout"
-		stderr = make(chan int64, 1)
-		go func() {
-			d := decoder{o: &s.e.Options, conn: s.conn, stream: "stderr"}
-			s.read(rawio.NewReader(s.process.Stderr), &d)
-			d.end()
-			stderr <- d.total
-		}()
+	if !s.pumping {
+		s.pumping = true
+		s.onExit(s.process)
+		if s.process.Stderr != nil {
+			s.out.stream = "stdout"
+			s.stderr = make(chan int64, 1)
+			go func() {
+				d := decoder{o: &s.e.Options, conn: s.conn, stream: "stderr"}
+				s.read(rawio.NewReader(s.process.Stderr), &d)
+				d.end()
+				s.stderr <- d.total
+			}()
+		}
 	}
-	s.onExit(s.process)
-	s.read(rawio.NewReader(s.process.Stdout), &s.out)
+	if !s.readOutput() {
+		return
+	}
+	defer close(s.outputDone)
 	whole := s.out.end()
-	if stderr != nil {
-		s.out.total += <-stderr
+	if s.stderr != nil {
+		s.out.total += <-s.stderr
 	}
 	s.silent.Store(true)
 	select {
@@ -144,15 +153,67 @@ func (s *session) pumpOutput() {
 	s.conn.WriteClose(code, reason)
 }
 
+// quietAfter is how long a program has to be quiet before its session gives up the goroutine that
+// waits for it. Its stack and its share of the scheduler's tables are a quarter of what an idle session
+// costs. The first message after that starts another one; in a conversation nothing changes.
+const quietAfter = time.Second
+
+// readOutput reads the output to its end. It reports false when the program is quiet, and resume will
+// be called when there is more.
+func (s *session) readOutput() (ended bool) {
+	r := rawio.NewReader(s.process.Stdout)
+	for mayDetach := s.stderr == nil; ; {
+		before := s.out.total
+		s.setQuietDeadline(mayDetach)
+		err := s.read(r, &s.out)
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded) || s.cut.Load():
+			return true
+		case s.out.total != before: // not quiet at all
+			continue
+		}
+		s.detached.Store(true)
+		if s.process.WhenReadable(s.resume) {
+			if s.cut.Load() {
+				s.resume()
+			}
+			return false
+		}
+		s.detached.Store(false)
+		mayDetach = false
+	}
+}
+
+// setQuietDeadline does not undo a cut that comes at the same moment.
+func (s *session) setQuietDeadline(on bool) {
+	var at time.Time
+	if on {
+		at = time.Now().Add(quietAfter)
+	}
+	if !s.cut.Load() {
+		s.process.Stdout.SetReadDeadline(at)
+	}
+	if s.cut.Load() {
+		s.process.Stdout.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// resume starts reading again, if it was given up.
+func (s *session) resume() {
+	if s.detached.CompareAndSwap(true, false) {
+		go s.pumpOutput()
+	}
+}
+
 // errCut ends reading.
 var errCut = errors.New("output cut off")
 
 // read reads a stream to its end. Once the output is cut, that is what a pipe holds at most: a client
 // who is slow to take the output of a program that has ended shall get all of it, and who writes on
 // for ever shall not hold up the session.
-func (s *session) read(r rawio.Reader, d *decoder) {
+func (s *session) read(r rawio.Reader, d *decoder) error {
 	pipe := max(1<<20, 2*s.t.Program.PipeSize)
-	r.Loop(func(chunk []byte) error {
+	return r.Loop(func(chunk []byte) error {
 		if s.cut.Load() {
 			if pipe -= len(chunk); pipe < 0 {
 				return errCut
@@ -187,6 +248,7 @@ func (s *session) cutOutput(p *spawner.Process) {
 	if p.Stderr != nil {
 		p.Stderr.SetReadDeadline(time.Unix(1, 0))
 	}
+	s.resume()
 }
 
 // closeCode is what the exit of the program means to the client.
