@@ -149,7 +149,7 @@ const (
 
 func TestAConversation(t *testing.T) {
 	server := serve(t)
-	p := browsertest.New(t).Open(t, server.URL + "/some/path?a=b&c=d")
+	p := browsertest.New(t).Open(t, server.URL+"/some/path?a=b&c=d")
 
 	want := "ws" + strings.TrimPrefix(server.URL, "http") + "/some/path?a=b&c=d"
 	if url := browsertest.Get(p, chromedp.Value(chromedp.CSS("#url"))); url != want {
