@@ -123,7 +123,7 @@ func (s *session) pumpOutput() {
 			s.out.stream = "stdout"
 			s.stderr = make(chan int64, 1)
 			go func() {
-				d := decoder{o: &s.e.Options, conn: s.conn, stream: "stderr"}
+				d := decoder{o: &s.e.Options, conn: s.conn, stream: "stderr", tap: s.t.Stderr}
 				s.read(rawio.NewReader(s.process.Stderr), &d)
 				d.end()
 				s.stderr <- d.total
