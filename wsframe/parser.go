@@ -243,7 +243,7 @@ func (d *Parser) admit(op Opcode, length int64) bool {
 	case maxFrame >= 0 && length > maxFrame:
 		d.err = tooBig("frame of %d bytes, the limit is %d", length, maxFrame)
 	case maxMessage >= 0 && (length > maxMessage || d.size > maxMessage-length):
-		d.err = tooBig("message of over %d bytes, the limit is %d", d.size+min(length, maxMessage), maxMessage)
+		d.err = tooBig("message of at least %d bytes, the limit is %d", d.size+min(length, maxMessage), maxMessage)
 	case maxFragments >= 0 && d.fragments >= maxFragments:
 		d.err = tooBig("message of more than %d fragments", int64(maxFragments))
 	default:
