@@ -38,6 +38,9 @@ type decoder struct {
 func (d *decoder) chunk(chunk []byte) {
 	n := int64(len(chunk) - rawio.Gap)
 	d.total += n
+	if d.tap != nil {
+		d.tap.Write(chunk[rawio.Gap:])
+	}
 	if d.err != nil {
 		// A program that is being stopped may have more to say. One that never ends saying it need
 		// not take a processor for that.
