@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -221,4 +222,45 @@ type errorsOnly struct{ slog.Handler }
 
 func (h errorsOnly) Enabled(ctx context.Context, lv slog.Level) bool {
 	return lv >= slog.LevelError && h.Handler.Enabled(ctx, lv)
+}
+
+// maxStderrLine is where lines of stderr are cut in the log, in bytes.
+const maxStderrLine = 4096
+
+// lineLogger logs what is written to it line by line, as stderr of a program.
+type lineLogger struct {
+	scope scope
+	line  []byte // the beginning of a line whose end was not written yet
+	skip  bool   // it was too long and has been logged; the rest of it is dropped
+}
+
+func (l *lineLogger) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		piece, rest, ended := bytes.Cut(p, []byte("\n"))
+		p = rest
+		if !l.skip {
+			room := maxStderrLine - len(l.line)
+			l.line = append(l.line, piece[:min(len(piece), room)]...)
+			if l.skip = len(piece) > room; l.skip || ended {
+				l.print()
+			}
+		}
+		if ended {
+			l.skip = false
+		}
+	}
+	return n, nil
+}
+
+// flush logs a last line that has no end.
+func (l *lineLogger) flush() {
+	if len(l.line) > 0 {
+		l.print()
+	}
+}
+
+func (l *lineLogger) print() {
+	l.scope.error("stderr", "%s", bytes.TrimSuffix(l.line, []byte("\r")))
+	l.line = nil
 }

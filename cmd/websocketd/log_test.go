@@ -46,6 +46,20 @@ func TestLogLines(t *testing.T) {
 			l.slog().With("a", 1).WithGroup("g").Error("process did not stop", "pid", 7, "err", errors.New("bad"))
 		}, "ERROR  | process    | pid:'7' | process did not stop a=1 err=bad\n"},
 		{"what is worth less in our packages", levelDebug, func(l *logger) { l.slog().Info("x") }, "DEBUG  | process    |  | x\n"},
+		{"stderr in pieces", levelDebug, func(l *logger) {
+			w := &lineLogger{scope: l.scope()}
+			for _, piece := range []string{"o", "ne\r\n\ntw", "", "o"} {
+				w.Write([]byte(piece))
+			}
+			w.flush()
+			w.flush()
+		}, "ERROR  | stderr     |  | one\n" + stamp + "ERROR  | stderr     |  | \n" + stamp + "ERROR  | stderr     |  | two\n"},
+		{"stderr lines that are too long are cut, however they come", levelDebug, func(l *logger) {
+			w := &lineLogger{scope: l.scope()}
+			w.Write([]byte(strings.Repeat("a", maxStderrLine)))
+			w.Write([]byte("\n" + strings.Repeat("b", maxStderrLine+1) + "x"))
+			w.Write([]byte("y\nz\n"))
+		}, "ERROR  | stderr     |  | " + strings.Repeat("a", maxStderrLine) + "\n" + stamp + "ERROR  | stderr     |  | " + strings.Repeat("b", maxStderrLine) + "\n" + stamp + "ERROR  | stderr     |  | z\n"},
 		{"only errors", levelDebug, func(l *logger) {
 			only := slog.New(errorsOnly{l.slog().Handler()})
 			only.Warn("no")

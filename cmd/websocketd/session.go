@@ -136,11 +136,15 @@ func (s *server) resolve(r *wsframe.Request) (*stdio.Target, error) {
 	q.greeted = true
 	sc.access("session", "CONNECT")
 	release := q.release // and nothing else of q, whose request is large
+	stderr := &lineLogger{scope: sc}
 	return &stdio.Target{
 		Program: q.program,
 		Env:     env,
 		Attrs:   []slog.Attr{sc.attr()},
+		Stderr:  stderr,
+		Started: func(pid int) { stderr.scope = sc.withPid(pid) },
 		Ended: func(sum stdio.Summary) {
+			stderr.flush()
 			release() // who reads DISCONNECT may count on a free place
 			ended(sc, sum)
 		},

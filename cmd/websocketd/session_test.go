@@ -331,6 +331,14 @@ func TestStderrIsLoggedAsErrors(t *testing.T) {
 	d.logged("DISCONNECT")
 }
 
+func TestStderrThatIsPassedOnIsLoggedToo(t *testing.T) {
+	t.Parallel()
+	d := startUnix(t, []string{"--passstderr"}, self("both")...)
+	d.open("/").all()
+	d.logged(`ERROR  \| stderr     \| url:'[^']*' .* pid:'\d+' \| err$`)
+	d.logged("DISCONNECT")
+}
+
 func TestALongStderrLineDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	d := startUnix(t, nil, self("longstderr")...)
