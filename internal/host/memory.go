@@ -18,8 +18,8 @@ type trimmer struct {
 }
 
 const (
-	trimAfter = time.Second
-	trimWorth = 64 // sessions
+	trimAfter = 4 * time.Second // by then quiet sessions have given up what they can
+	trimWorth = 64              // sessions
 )
 
 func newTrimmer() *trimmer {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -54,14 +55,14 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.o = o
 	s.out = decoder{o: o, conn: c}
-	s.in.init(s.process.Stdin, o.queue(), ctx.Done(), func() bool { return c.Ending() || rawio.HungUp(c.NetConn()) })
+	s.in.init(s.process.Stdin, o.queue(), ctx.Done(), s.clientGone)
 	s.begin(c)
 	if s.open != nil {
 		s.in.write(s.open, o.stallTimeout())
 		s.open = nil
 	}
 	s.outputDone = make(chan struct{})
-	go s.pumpOutput()
+	go s.pumpOnLargeStack()
 
 	err := c.Receive(s.receive)
 
@@ -111,6 +112,16 @@ func (s *session) receive(b *wsframe.Batch) error {
 		s.conn.WriteClose(refusal.Code, refusal.Reason)
 	}
 	return nil
+}
+
+// clientGone reports whether the connection is over, also when what tells so lies behind data that the
+// program does not take.
+func (s *session) clientGone() bool {
+	nc := s.conn.NetConn()
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = wrapped.NetConn()
+	}
+	return s.conn.Ending() || rawio.HungUp(nc)
 }
 
 // pumpOutput is the direction from the program to the client. It ends when the program has, or when
@@ -179,7 +190,9 @@ func (s *session) readOutput() (ended bool) {
 			}
 			return false
 		}
-		s.detached.Store(false)
+		if !s.detached.CompareAndSwap(true, false) {
+			return false // the cut came in between, and started another goroutine
+		}
 		mayDetach = false
 	}
 }
@@ -201,9 +214,26 @@ func (s *session) setQuietDeadline(on bool) {
 // resume starts reading again, if it was given up.
 func (s *session) resume() {
 	if s.detached.CompareAndSwap(true, false) {
-		go s.pumpOutput()
+		go s.pumpOnLargeStack()
 	}
 }
+
+// pumpOnLargeStack is pumpOutput on a stack of 8 KiB, where the one of receive has 4. Stacks of one size
+// share spans of memory, which are free when all in them are: with one size, the stacks of the quiet
+// half of all sessions' goroutines would free nothing.
+func (s *session) pumpOnLargeStack() {
+	growStack()
+	s.pumpOutput()
+}
+
+//go:noinline
+func growStack() {
+	var frame [4 << 10]byte
+	touch(&frame)
+}
+
+//go:noinline
+func touch(*[4 << 10]byte) {}
 
 // errCut ends reading.
 var errCut = errors.New("output cut off")

@@ -37,7 +37,7 @@ type stdin struct {
 	limit int             // of the queue
 	cut   <-chan struct{} // closed when there is no more time for anything
 	gone  func() bool     // the connection is over, or as good as
-	moved chan struct{}   // a block of the queue was written, or everything is over
+	moved chan struct{}   // a block of the queue was written, or everything is over; nil before the first
 	taken atomic.Int64    // bytes that drain has written
 
 	mu       sync.Mutex // guards the fields below
@@ -51,7 +51,6 @@ type stdin struct {
 
 func (w *stdin) init(file *os.File, limit int, cut <-chan struct{}, gone func() bool) {
 	w.file, w.limit, w.cut, w.gone = file, limit, cut, gone
-	w.moved = make(chan struct{}, 1)
 	w.out.Init(file)
 }
 
@@ -104,6 +103,9 @@ func (w *stdin) enqueue(p []byte, limit int) bool {
 		w.queue = append(w.queue, append(newBlock(len(p)), p...))
 	}
 	w.queued += len(p)
+	if w.moved == nil {
+		w.moved = make(chan struct{}, 1)
+	}
 	if !w.draining {
 		w.draining = true
 		go w.drain()
