@@ -49,8 +49,7 @@ type Parser struct {
 	length  int64  // of the frame
 	left    int64  // of the frame
 
-	control  [MaxControlPayload]byte // payload that came in pieces
-	controlN uint8
+	control []byte // payload that came in pieces, 125 bytes at most
 
 	message   Opcode // of the message that is going on; 0: none
 	size      int64  // of its frames
@@ -121,14 +120,14 @@ func (d *Parser) nextControl(p []byte, part *Part) (n int, ok bool) {
 	}
 	payload := p[:n:n]
 	d.left -= int64(n)
-	if d.controlN > 0 || d.left > 0 {
-		d.controlN += uint8(copy(d.control[d.controlN:], payload))
-		payload = d.control[:d.controlN:d.controlN]
+	if len(d.control) > 0 || d.left > 0 {
+		d.control = append(d.control, payload...)
+		payload = d.control
 	}
 	if d.left > 0 {
 		return n, false
 	}
-	d.inFrame, d.controlN = false, 0
+	d.inFrame, d.control = false, nil
 	d.closed = d.op == OpClose
 	*part = Part{
 		Op: d.op, Payload: payload, Start: true, End: true,
