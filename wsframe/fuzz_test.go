@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -96,6 +97,11 @@ func FuzzConn(f *testing.F) {
 		if client {
 			role = Client
 		}
+		// The fuzzing engine does not notice an input that hangs.
+		defer time.AfterFunc(30*time.Second, func() {
+			debug.SetTraceback("all")
+			panic("the connection does not end")
+		}).Stop()
 		a, b := unixPair(t)
 		if how&1 != 0 {
 			a, b = net.Pipe()
@@ -190,8 +196,8 @@ func echoStreams(c *Conn) error {
 			return err
 		}
 		if _, err = io.Copy(w, r); err != nil {
-			// The message cannot be completed; the lock has to be given back.
-			c.CloseNow()
+			// The message cannot be completed, so the connection cannot go on. Close only unlocks.
+			c.WriteClose(CloseInternalError, "")
 			w.Close()
 			return err
 		}
