@@ -14,6 +14,7 @@ import (
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/scripts"
 	"github.com/wspawn/wspawn/internal/stdio"
+	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -64,6 +65,7 @@ func newServer(c *config, log *logger) (*server, error) {
 	if exe, err := os.Executable(); err == nil {
 		guard = []string{exe, guardArg}
 	}
+	memory := trim.New()
 	slogger := log.slog()
 	s.spawner = spawner.New(spawner.Config{Guard: guard, Log: slogger, StderrLevel: stderrLevel})
 	s.ws = &wsframe.Handler{
@@ -81,6 +83,7 @@ func newServer(c *config, log *logger) (*server, error) {
 		Select:   s.selectProtocol(),
 		Log:      slog.New(errorsOnly{slogger.Handler()}), // what it refuses we log ourselves
 		OnRefuse: s.refused,
+		OnOpen:   func(*wsframe.Request, *wsframe.Conn) { memory.Opened() },
 	}
 	return s, nil
 }

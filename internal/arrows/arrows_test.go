@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"internal/scripts": {},
 	"internal/console": {},
 	"internal/license": {},
+	"internal/trim":    {},
 	"internal/watch":   {},
 	"cgi":              {},
 
@@ -35,7 +36,7 @@ var allowed = map[string][]string{
 	"internal/config": {"wsframe", "spawner", "internal/stdio", "internal/origin"},
 	"internal/host": {
 		"cgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
-		"internal/origin", "internal/scripts", "internal/stdio", "internal/watch",
+		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch",
 	},
 }
 

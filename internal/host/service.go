@@ -15,6 +15,7 @@ import (
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/scripts"
 	"github.com/wspawn/wspawn/internal/stdio"
+	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -71,9 +72,9 @@ func newService(c *config.Config, software string, local bool, programs *spawner
 			},
 			Log: log,
 		}
-		trim := newTrimmer()
-		s.websocket.OnOpen = trim.opened
-		s.closers = append(s.closers, func() error { trim.stop(); return nil })
+		memory := trim.New()
+		s.websocket.OnOpen = func(*wsframe.Request, *wsframe.Conn) { memory.Opened() }
+		s.closers = append(s.closers, func() error { memory.Stop(); return nil })
 		if len(c.Subprotocols) > 0 {
 			s.websocket.Select = wsframe.Prefer(c.Subprotocols...)
 		}

@@ -1,0 +1,39 @@
+package trim
+
+import (
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func collections() uint32 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.NumForcedGC
+}
+
+func TestManySessionsAndSilenceCollectGarbageOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := New()
+		defer tr.Stop()
+		before := collections()
+		for range worth - 1 {
+			tr.Opened()
+		}
+		time.Sleep(2 * after)
+		if n := collections() - before; n != 0 {
+			t.Errorf("%d collections for few sessions", n)
+		}
+		for range 3 {
+			for range worth {
+				tr.Opened()
+			}
+			time.Sleep(after / 2) // not silent yet
+		}
+		time.Sleep(time.Hour)
+		if n := collections() - before; n != 1 {
+			t.Errorf("%d collections, want 1", n)
+		}
+	})
+}
