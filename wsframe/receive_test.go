@@ -196,3 +196,29 @@ func TestReaderOfAnEarlierMessageIsHarmless(t *testing.T) {
 		t.Errorf("behind ReadFrame: %q, %v", b[:n], err)
 	}
 }
+
+func TestInPlaceIsWhereThePayloadLies(t *testing.T) {
+	eachRole(t, func(t *testing.T, role Role) {
+		a, b := net.Pipe() // one write is one batch
+		c, p := connOn(t, a, role, nil), newPeer(t, b, other(role))
+		go func() {
+			p.write(append(wire(p.role, fin|wireText, "one"), wire(p.role, fin|wireText, "two")...))
+			p.write(wire(p.role, fin|wireClose, ""))
+		}()
+		go p.untilClose()
+		c.Receive(func(b *Batch) error {
+			first := b.Next()
+			if first == nil {
+				return nil
+			}
+			out := b.InPlace()
+			if string(out) != "one" || &out[0] != &first.Payload[0] {
+				t.Errorf("%q", out)
+			}
+			if out = append(out, b.Next().Payload...); string(out) != "onetwo" {
+				t.Errorf("%q", out)
+			}
+			return nil
+		})
+	})
+}

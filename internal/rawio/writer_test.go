@@ -131,6 +131,31 @@ func TestStopEndsWritesForGood(t *testing.T) {
 	}
 }
 
+func TestWriteWithinTakesWhatFitsInTime(t *testing.T) {
+	eachKind(t, func(t *testing.T, r, w end, raw bool) {
+		out := newWriter(w)
+		out.Timeout = time.Hour
+		n, err := out.WriteWithin(make([]byte, 64<<20), 5*time.Millisecond)
+		if err != nil || n == 64<<20 || raw != (n > 0) {
+			t.Fatalf("a stream that nobody reads took %d bytes, %v", n, err)
+		}
+		if out.Timeout != time.Hour {
+			t.Errorf("the timeout became %v", out.Timeout)
+		}
+		if !raw {
+			return
+		}
+		go io.Copy(io.Discard, r)
+		if n, err := out.WriteWithin(make([]byte, 1<<20), time.Hour); n != 1<<20 || err != nil {
+			t.Errorf("with a reader: %d bytes, %v", n, err)
+		}
+		out.Stop()
+		if n, err := out.WriteWithin([]byte("x"), time.Hour); n != 0 || err == nil {
+			t.Errorf("behind Stop: %d bytes, %v", n, err)
+		}
+	})
+}
+
 // Stop at every moment: between the arming of a deadline, its clearing, and the next write.
 func TestStopIsNeverLost(t *testing.T) {
 	eachKind(t, func(t *testing.T, r, w end, _ bool) {
