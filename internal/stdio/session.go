@@ -167,7 +167,7 @@ func (s *session) pumpOutput() {
 // quietAfter is how long a program has to be quiet before its session gives up the goroutine that
 // waits for it. Its stack and its share of the scheduler's tables are a quarter of what an idle session
 // costs. The first message after that starts another one; in a conversation nothing changes.
-const quietAfter = time.Second
+const quietAfter = 200 * time.Millisecond
 
 // readOutput reads the output to its end. It reports false when the program is quiet, and resume will
 // be called when there is more.
