@@ -1,0 +1,2 @@
+// Package scgi speaks SCGI, and the uwsgi protocol, from both ends.
+package scgi
