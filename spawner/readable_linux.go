@@ -53,13 +53,14 @@ func (r *readers) end() map[int32]func() {
 // quiet program need not keep a goroutine for it. f runs in the goroutine that serves all processes and
 // must not block. It reports false, and does nothing, where that cannot be had: on other systems than
 // Linux, and while the Spawner is closed. Only one call may be outstanding, and Stdout must stay open
-// until then.
+// until then; ClosePipes ends the wait without a call.
 func (p *Process) WhenReadable(f func()) bool {
 	s := p.s
 	key, ok := s.sys.readers.add(f)
 	if !ok {
 		return false
 	}
+	p.sys.reader.Store(key)
 	raw, err := p.Stdout.SyscallConn()
 	if err == nil {
 		err2 := raw.Control(func(fd uintptr) {
@@ -75,3 +76,6 @@ func (p *Process) WhenReadable(f func()) bool {
 	// When it failed and the function is gone all the same, it has been called.
 	return err == nil || s.sys.readers.take(key) == nil
 }
+
+// forgetReader ends a wait. The kernel has forgotten Stdout with its closing, and says nothing.
+func (p *Process) forgetReader() { p.s.sys.readers.take(p.sys.reader.Load()) }
