@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"sync"
@@ -16,16 +17,17 @@ func editable(in, out *os.File) bool {
 	return isTerminal(in) && isTerminal(out) && os.Getenv("TERM") != "dumb"
 }
 
+const prompt = "> "
+
 // An editor reads lines from a terminal while others write to it.
 type editor struct {
 	term    *term.Terminal
-	in, out *os.File
+	out     *os.File
+	gate    *gate
 	history *history
-	ended   bool // the user is done: guarded by sent
 
 	restore    func()
 	stopResize func()
-	sent       sync.Mutex
 }
 
 // openEditor switches the terminal to reading single keys. Interrupts remain signals, so that they
@@ -40,13 +42,15 @@ func openEditor(in, out *os.File, historyFile string) (*editor, error) {
 		h.close()
 		return nil, err
 	}
-	e := &editor{in: in, out: out, history: h, restore: restore}
+	g := &gate{w: out}
+	e := &editor{out: out, gate: g, history: h, restore: restore}
 	e.term = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{in, out}, "> ")
+	}{in, g}, prompt)
 	e.term.History = h
 	e.term.SetBracketedPasteMode(true)
+	g.last = []byte("\n")
 	e.resize()
 	e.stopResize = onResize(e.resize)
 	return e, nil
@@ -63,11 +67,8 @@ func (e *editor) send(conn *wsframe.Conn, op wsframe.Opcode) error {
 	for {
 		line, err := e.term.ReadLine()
 		if err != nil && err != term.ErrPasteIndicator {
-			// Ctrl-D, or a terminal that has gone away.
+			// Ctrl-D, or a terminal that has gone away. The prompt goes with the next message.
 			e.term.SetPrompt("")
-			e.sent.Lock()
-			e.ended = true
-			e.sent.Unlock()
 			return nil
 		}
 		if err := conn.WriteMessage(op, []byte(line)); err != nil {
@@ -79,15 +80,43 @@ func (e *editor) send(conn *wsframe.Conn, op wsframe.Opcode) error {
 // close leaves the cursor at the beginning of an empty line and the terminal as it was.
 func (e *editor) close() {
 	e.stopResize()
-	e.term.SetBracketedPasteMode(false)
-	e.sent.Lock()
-	ended := e.ended
-	e.sent.Unlock()
-	if ended {
-		io.WriteString(e.out, "\r\x1b[K")
-	} else {
-		io.WriteString(e.out, "\r\n")
-	}
+	e.gate.close("\x1b[?2004l") // end of bracketed paste mode
 	e.restore()
 	e.history.close()
+}
+
+// A gate is the terminal for those who write to it, until it is closed: somebody still waits for
+// keys then, and might print a prompt into what others write. It knows what the line with the cursor
+// looks like.
+type gate struct {
+	mu     sync.Mutex // guards the fields below
+	w      io.Writer
+	last   []byte // the last few bytes
+	closed bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return len(p), nil
+	}
+	g.last = append(g.last, p...)
+	g.last = append(g.last[:0], g.last[max(0, len(g.last)-8):]...)
+	return g.w.Write(p)
+}
+
+// close writes the last words. A prompt without anything behind it is removed, a line that was begun
+// stays.
+func (g *gate) close(words string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	switch {
+	case bytes.HasSuffix(g.last, []byte("\n"+prompt)), bytes.HasSuffix(g.last, []byte("\x1b[K")):
+		words += "\r\x1b[K"
+	case !bytes.HasSuffix(g.last, []byte("\n")):
+		words += "\r\n"
+	}
+	io.WriteString(g.w, words)
 }
