@@ -26,7 +26,9 @@ var allowed = map[string][]string{
 	"internal/license": {},
 	"internal/trim":    {},
 	"internal/watch":   {},
-	"cgi":              {},
+
+	"internal/relay": {"internal/rawio"},
+	"cgi":            {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
 
 	"wsframe": {"internal/stream", "internal/rawio"},
 	"spawner": {"internal/rawio"},

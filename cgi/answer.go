@@ -1,0 +1,247 @@
+package cgi
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/relay"
+	"github.com/wspawn/wspawn/internal/stream"
+)
+
+// hopByHop are fields of a response that describe a connection, which is not that of the client.
+var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// backendReader reads the response with a time limit for each piece.
+type backendReader struct {
+	c       *call
+	timeout time.Duration
+}
+
+func (r *backendReader) Read(p []byte) (int, error) {
+	for {
+		if r.timeout > 0 {
+			r.c.ex.SetReadDeadline(time.Now().Add(r.timeout))
+		}
+		n, err := r.c.ex.Read(p)
+		// As long as the client sends, the program has every reason to wait.
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && r.c.body.running() && r.c.body.failure() == nil {
+			continue
+		}
+		return n, err
+	}
+}
+
+// respond brings the response to the client. See call.run for what it returns.
+func (c *call) respond() (redirect *http.Request, err error) {
+	br := bufio.NewReaderSize(&backendReader{c, orDefault(c.g.ReadTimeout, DefaultReadTimeout)}, 8<<10)
+	resp, err := ReadResponse(br, ResponseOptions{MaxHeader: c.g.maxHeader(), Bare: c.g.Bare, Interim: c.interim})
+	if err != nil {
+		return nil, err
+	}
+	if resp.Status == http.StatusSwitchingProtocols {
+		return nil, c.upgrade(resp, br)
+	}
+	if c.in.Upgrade {
+		c.ex.CloseWrite() // declined: nothing will follow
+	}
+	if target, ok := c.localRedirect(resp, br); ok {
+		return localRequest(c.in.Request, resp.Status, target)
+	}
+	return nil, c.answer(resp, br)
+}
+
+// interim sends a response before the response.
+func (c *call) interim(r *Response) error {
+	// net/http says 100 itself when the body is read, and HTTP/1.0 has no such thing.
+	if r.Status == http.StatusContinue || !c.r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	h := c.w.Header()
+	before := h.Clone()
+	setHeader(h, r.Header)
+	c.patience()
+	c.w.WriteHeader(r.Status)
+	clear(h)
+	for name, values := range before {
+		h[name] = values
+	}
+	return nil
+}
+
+// setHeader puts the fields of a response into those of the answer.
+func setHeader(h, from http.Header) {
+	for name, values := range from {
+		if !slices.Contains(hopByHop, name) {
+			h[name] = values
+		}
+	}
+}
+
+// patience gives the client its time to take the next piece.
+func (c *call) patience() {
+	if d := orDefault(c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
+		c.rc.SetWriteDeadline(time.Now().Add(d))
+	}
+}
+
+// answer sends an ordinary response.
+func (c *call) answer(resp *Response, br *bufio.Reader) error {
+	file, err := c.sendfile(resp)
+	if err != nil {
+		return err
+	}
+	h := c.w.Header()
+	setHeader(h, resp.Header)
+	if resp.Status == http.StatusUpgradeRequired && len(resp.Header["Upgrade"]) > 0 {
+		h["Upgrade"] = resp.Header["Upgrade"] // RFC 9110, section 15.5.22
+		h.Set("Connection", "Upgrade")
+	}
+	if c.r.ProtoMajor == 1 && !c.body.consumed.Load() {
+		// Where the next request begins is not known before the end of this one.
+		h.Add("Connection", "close")
+	}
+	if file != nil {
+		defer file.Close()
+		return c.sendFile(resp, file)
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // net/http must not guess what a program meant
+	}
+	length := int64(-1)
+	if l := resp.Header.Get("Content-Length"); l != "" {
+		length, _ = strconv.ParseInt(l, 10, 64)
+	}
+	c.patience()
+	c.w.WriteHeader(resp.Status)
+	if c.r.Method == http.MethodHead || resp.Status == http.StatusNoContent || resp.Status == http.StatusNotModified {
+		c.rc.Flush()
+		io.Copy(io.Discard, resp.Body) // what the program has to say nevertheless
+		return nil
+	}
+	return c.copyBody(resp.Body, br, length)
+}
+
+// copyBody sends the body in the pieces in which it comes. Nothing waits for more to come, except that
+// small pieces that are there already go together.
+func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
+	ready, _ := c.ex.(interface{ Ready() bool })
+	buf := pieces.Get().(*[32 << 10]byte)
+	defer pieces.Put(buf)
+	for left := length; ; {
+		n, err := from.Read(buf[:])
+		piece := buf[:n]
+		if left >= 0 { // what is more than announced has no place in the answer
+			piece = piece[:min(int64(n), left)]
+			left -= int64(len(piece))
+		}
+		if len(piece) > 0 {
+			c.patience()
+			if _, werr := c.w.Write(piece); werr != nil {
+				return errGone
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			if left > 0 {
+				c.report(fmt.Errorf("the response is %d bytes too short", left))
+				return http.ErrAbortHandler
+			}
+			return nil
+		case err != nil:
+			c.report(err)
+			return http.ErrAbortHandler
+		case len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
+			c.patience()
+			if c.rc.Flush() != nil {
+				return errGone
+			}
+		}
+	}
+}
+
+// report logs what went wrong behind the head.
+func (c *call) report(err error) {
+	if e := c.body.failure(); e != nil {
+		err = e
+	}
+	if c.g.Log != nil && c.r.Context().Err() == nil {
+		c.g.Log.Warn("response cut off", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "err", err)
+	}
+}
+
+// localRedirect recognises a response that sends the request elsewhere on this server.
+func (c *call) localRedirect(resp *Response, br *bufio.Reader) (target string, ok bool) {
+	target = resp.Header.Get("Location")
+	if c.g.LocalRedirect == nil || len(resp.Header) != 1 || len(resp.Header["Location"]) != 1 || resp.Status/100 != 3 ||
+		!strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || target == c.in.URL.RequestURI() {
+		return "", false
+	}
+	if keep := resp.Status == http.StatusTemporaryRedirect || resp.Status == http.StatusPermanentRedirect; keep && c.in.HasBody() {
+		return "", false // which is gone
+	}
+	// A body makes it a redirect for the client.
+	_, err := br.Peek(1)
+	return target, errors.Is(err, io.EOF)
+}
+
+// upgrade joins client and program, if the 101 is one that the client can take.
+func (c *call) upgrade(resp *Response, br *bufio.Reader) error {
+	protocol, ok := resp.Upgrade()
+	rogue := ""
+	switch {
+	case !c.in.Upgrade:
+		rogue = "nobody asked for an upgrade that is allowed here"
+	case !ok:
+		rogue = "it names no protocol"
+	case !stream.Extended(c.r) && !asked(c.in.Header["Upgrade"], protocol):
+		rogue = fmt.Sprintf("it switches to %q, which the client did not ask for", clip([]byte(protocol)))
+	}
+	if rogue != "" {
+		return &GatewayError{Status: http.StatusBadGateway, Reason: "the program did not answer correctly", Err: errors.New("answer 101: " + rogue)}
+	}
+	c.ex.SetReadDeadline(time.Time{})
+	c.ex.SetWriteDeadline(time.Time{})
+	conn, early, err := stream.Upgrade(c.w, c.r, resp.Spelled())
+	if errors.Is(err, http.ErrNotSupported) {
+		return &GatewayError{Status: http.StatusNotImplemented, Reason: "this connection cannot be upgraded", Err: err}
+	} else if err != nil {
+		return errGone
+	}
+	glued, _ := br.Peek(br.Buffered())
+	start := time.Now()
+	if log := c.g.Log; log != nil {
+		log.Info("tunnel opened", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "protocol", protocol)
+	}
+	t := relay.New(conn, c.ex, relay.Options{
+		FromClient: early, FromFar: glued,
+		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: orDefault(c.g.HalfTimeout, relay.DefaultHalf),
+	})
+	if !c.g.tunnels(c, t) {
+		c.ex.CloseWrite() // Shutdown could not tell the program
+	}
+	result := t.Run()
+	if log := c.g.Log; log != nil {
+		log.Info("tunnel closed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "in", result.ToFar, "out", result.ToClient,
+			"duration", time.Since(start).Round(time.Millisecond), "end", result.End.String())
+	}
+	return errGone
+}
+
+// asked reports whether each protocol of an answer is one that the client offered.
+func asked(offered []string, protocol string) bool {
+	offers := protocols(offered)
+	for _, p := range protocols([]string{protocol}) {
+		if !slices.ContainsFunc(offers, func(o string) bool { return strings.EqualFold(o, p) }) {
+			return false
+		}
+	}
+	return true
+}

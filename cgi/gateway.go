@@ -1,0 +1,335 @@
+package cgi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/relay"
+)
+
+// The defaults of [Options].
+const (
+	DefaultMaxHeader     = 64 << 10
+	DefaultReadTimeout   = 60 * time.Second
+	DefaultWriteTimeout  = 60 * time.Second
+	DefaultClientTimeout = 60 * time.Second
+)
+
+// MaxRedirects is how many local redirects one request may cause.
+const MaxRedirects = 5
+
+// An Exchange is one request on its way to a program or backend, and its response on the way back.
+//
+// One goroutine reads and one writes, at the same time. CloseWrite belongs to the one that writes. Close
+// and the deadlines may be used by anybody at any time.
+type Exchange interface {
+	// Read returns the response in CGI form: header block, body, and io.EOF at its end.
+	io.Reader
+	// Write takes the request body and, in a tunnel, the bytes of the client. An error means that
+	// nobody reads them; the response may go on all the same.
+	io.Writer
+	// CloseWrite ends the request body, or the client's direction of a tunnel. Calls after the first one
+	// do nothing.
+	CloseWrite() error
+	// Close releases everything and unblocks Read and Write. After Read returned io.EOF it is the end in
+	// good order, a connection may be used again then; before that, what goes on is
+	// aborted: a program is stopped, a backend told or disconnected. Close does not wait for that.
+	// Calls after the first one do nothing.
+	Close() error
+	// SetReadDeadline and SetWriteDeadline work as those of [net.Conn]; a Read or Write that they end
+	// returns an error that is [os.ErrDeadlineExceeded], and can be repeated with a later deadline.
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// A Request is what a [Gateway] opens an [Exchange] for.
+type Request struct {
+	*http.Request
+
+	// Vars are the meta-variables, CONTENT_LENGTH first. It is missing when the length of the body is not
+	// known.
+	Vars List
+
+	// Script is what the Vars function of the gateway returned.
+	Script Vars
+
+	// Upgrade says that the client asks for an upgrade and may have it: the input of the program has
+	// to stay open behind a body of length 0, until CloseWrite.
+	Upgrade bool
+}
+
+// HasBody reports whether there may be a request body.
+func (r *Request) HasBody() bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
+}
+
+// A GatewayError is a request that a gateway answers itself. Functions of a [Gateway] return it where they
+// know the answer.
+type GatewayError struct {
+	Status int    // of the answer
+	Reason string // for the client, one line; "" is the text of Status
+	// RetryAfter is sent in a Retry-After line, in whole seconds, at least 1. 0: no such line.
+	RetryAfter time.Duration
+	Err        error // for the log; nil: nothing to log
+}
+
+func (e *GatewayError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%d %s: %v", e.Status, e.reason(), e.Err)
+	}
+	return fmt.Sprintf("%d %s", e.Status, e.reason())
+}
+
+// Unwrap returns Err.
+func (e *GatewayError) Unwrap() error { return e.Err }
+
+func (e *GatewayError) reason() string {
+	if e.Reason != "" {
+		return e.Reason
+	}
+	return http.StatusText(e.Status)
+}
+
+// Options are the settings that all gateways have in common. The zero value works.
+type Options struct {
+	// Upgrade lets programs take over the connection with a 101 answer. Off, they never see an Upgrade
+	// line, and a 101 is an error.
+	Upgrade bool
+
+	// MaxHeader bounds the header block of a response, in bytes. Over it the answer is 502. 0 = 64 KiB.
+	MaxHeader int
+
+	// ReadTimeout is how long a program may write nothing, counted from the end of the request body,
+	// and WriteTimeout how long it may take nothing of that body. Then the answer is 504, or, where an answer is
+	// under way already, the connection is cut. 0 = 60 s, negative = no limit. Tunnels have neither.
+	ReadTimeout, WriteTimeout time.Duration
+
+	// ClientTimeout is how long the client may send nothing of a request body (408), or take nothing of
+	// the answer (the connection is cut). 0 = 60 s, negative = no limit. Tunnels have none.
+	ClientTimeout time.Duration
+
+	// MaxBody bounds request bodies, in bytes; over it the answer is 413. Bodies are never stored,
+	// whatever their size. 0 = no limit.
+	MaxBody int64
+
+	// CollectBody is for programs that need to know CONTENT_LENGTH: a body of unknown length is read into
+	// memory, up to so many bytes (413 over it), before the program is asked. 0 = never: such a body is
+	// streamed without a CONTENT_LENGTH, up to its end; where the protocol cannot do that, the answer is
+	// 411.
+	CollectBody int64
+
+	// IdleTimeout ends tunnels that were silent in both directions for so long (and at most twice
+	// so long). MaxLife ends them in any case. 0 = no limit.
+	IdleTimeout, MaxLife time.Duration
+
+	// HalfTimeout is how long a tunnel may be silent when one of its directions has ended. 0 = 10 s,
+	// negative = no limit.
+	HalfTimeout time.Duration
+
+	// SendfileRoots are directories whose files a program may name in X-Sendfile (also
+	// X-LIGHTTPD-send-file and X-Sendfile2) to have them sent. What is elsewhere, also by way of symbolic links, is
+	// refused with 403. Empty: such a line is left out of the answer and means nothing.
+	SendfileRoots []string
+
+	// LocalRedirect answers local redirects (RFC 3875, section 6.2.2): a response of nothing but
+	// "Location: /path" makes the request go there, as a GET without a body and without Upgrade, at
+	// most MaxRedirects times. nil: the client is redirected, with 302.
+	LocalRedirect http.Handler
+}
+
+// A Gateway is the http.Handler that CGI, SCGI and FastCGI have in common. It makes the meta-variables, opens an
+// [Exchange], streams the request body into it and the response out of it as they come, with
+// back-pressure both ways; after a 101 it joins client and program. Its fields must not change
+// while it is in use.
+type Gateway struct {
+	// Open reaches the program or backend. Its errors: [*GatewayError] is answered as it says,
+	// [context.DeadlineExceeded] and [os.ErrDeadlineExceeded] with 504, others with 502. ctx ends when the
+	// client is gone; the Exchange is closed by the gateway then.
+	Open func(ctx context.Context, r *Request) (Exchange, error)
+
+	// Vars says which script a request means, and what else its meta-variables need. Errors as of Open,
+	// but others are answered with 500. nil: PATH_INFO is the path, all else empty.
+	Vars func(r *http.Request) (Vars, error)
+
+	Options
+
+	// NeedLength refuses bodies of unknown length with 411, unless they are collected.
+	NeedLength bool
+
+	// Bare takes output that does not begin with a header line, and output that ends before the header
+	// block does, as a body with status 200, as CGI servers do. Off, it is answered with 502.
+	Bare bool
+
+	// Log gets a line for each tunnel at its start and end, and one for each request that failed. nil = none.
+	Log *slog.Logger
+
+	mu    sync.Mutex // guards the fields below
+	down  bool
+	calls map[*call]struct{}
+	idle  chan struct{} // closed when the last call ends; nil unless Shutdown waits
+}
+
+// call is one request that is being answered.
+type call struct {
+	g    *Gateway
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	r    *http.Request // as it came
+	in   *Request
+	ex   Exchange // written under Gateway.mu; nil until opened
+	body *body
+
+	tunnel *relay.Tunnel // guarded by Gateway.mu; nil: it is none
+}
+
+// errGone: there is nobody left to answer.
+var errGone = errors.New("client is gone")
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{g: g, w: w, rc: http.NewResponseController(w), r: r}
+	if !g.enter(c) {
+		g.refuse(w, r, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second})
+		return
+	}
+	defer g.leave(c)
+	if err := c.prepare(); err != nil {
+		g.refuse(w, r, err)
+		return
+	}
+	redirect, err := c.run()
+	switch {
+	case redirect != nil:
+		g.LocalRedirect.ServeHTTP(w, redirect)
+	case errors.Is(err, http.ErrAbortHandler):
+		panic(http.ErrAbortHandler) // the answer is cut off, and the client must notice
+	case err != nil && !errors.Is(err, errGone):
+		g.refuse(w, r, err)
+	}
+}
+
+// prepare finds the script and makes the meta-variables.
+func (c *call) prepare() error {
+	g := c.g
+	r, upgrade, err := classify(c.r, g.Upgrade)
+	if err != nil {
+		return err
+	}
+	if g.MaxBody > 0 && r.ContentLength > g.MaxBody {
+		return &GatewayError{Status: http.StatusRequestEntityTooLarge}
+	}
+	if r.ContentLength < 0 {
+		if r, err = g.unknownLength(c.rc, r); err != nil {
+			return err
+		}
+	}
+	v := Vars{PathInfo: r.URL.Path}
+	if g.Vars != nil {
+		if v, err = g.Vars(r); err != nil {
+			if _, ok := errors.AsType[*GatewayError](err); !ok {
+				err = &GatewayError{Status: http.StatusInternalServerError, Err: err}
+			}
+			return err
+		}
+	}
+	redirected(r, &v)
+	list, err := Variables(r, v)
+	if bad, ok := errors.AsType[*RequestError](err); ok {
+		return &GatewayError{Status: http.StatusBadRequest, Reason: bad.Error(), Err: err}
+	} else if err != nil {
+		return &GatewayError{Status: http.StatusInternalServerError, Err: err}
+	}
+	c.in = &Request{Request: r, Vars: list, Script: v, Upgrade: upgrade}
+	return nil
+}
+
+// run has the request answered by the program. It returns a request that has to be answered instead,
+// or an error to be answered: errGone for none, http.ErrAbortHandler when it is too late.
+func (c *call) run() (redirect *http.Request, err error) {
+	ctx := c.r.Context()
+	if c.in.Upgrade {
+		// For net/http a client that has ended its direction is gone; here it is not.
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ex, err := c.g.Open(ctx, c.in)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, errGone
+		}
+		return nil, err
+	}
+	defer ex.Close()
+	if !c.g.opened(c, ex) {
+		return nil, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second}
+	}
+	stop := context.AfterFunc(ctx, func() { ex.Close() })
+	defer stop()
+	c.body = startBody(c)
+	redirect, err = c.respond()
+	ex.Close()
+	c.body.end(err)
+	if bodyErr := c.body.failure(); bodyErr != nil && err != nil && !errors.Is(err, http.ErrAbortHandler) {
+		err = bodyErr // it came first: the response failed because the body did
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, http.ErrAbortHandler) {
+		err = errGone
+	}
+	return redirect, err
+}
+
+// refuse answers with an error.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := errors.AsType[*GatewayError](err)
+	switch {
+	case ok:
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		e = &GatewayError{Status: http.StatusGatewayTimeout, Reason: "the program did not answer in time", Err: err}
+	default:
+		e = &GatewayError{Status: http.StatusBadGateway, Reason: "the program did not answer correctly", Err: err}
+	}
+	if g.Log != nil && (e.Err != nil || e.Status >= 500) {
+		g.Log.Warn("request failed", "remote", r.RemoteAddr, "path", r.URL.Path, "status", e.Status, "err", e)
+	}
+	e.write(w)
+}
+
+func (e *GatewayError) write(w http.ResponseWriter) {
+	h := w.Header()
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", fmt.Sprint(int64(max(1, (e.RetryAfter+time.Second-1)/time.Second))))
+	}
+	w.WriteHeader(e.Status)
+	fmt.Fprintf(w, "%d %s\n", e.Status, e.reason())
+}
+
+func (o *Options) maxHeader() int {
+	if o.MaxHeader > 0 {
+		return o.MaxHeader
+	}
+	return DefaultMaxHeader
+}
+
+// orDefault returns 0 for no limit.
+func orDefault(d, otherwise time.Duration) time.Duration {
+	switch {
+	case d == 0:
+		return otherwise
+	case d < 0:
+		return 0
+	}
+	return d
+}

@@ -1,0 +1,167 @@
+package cgi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/stream"
+)
+
+// classify decides whether r is an upgrade request, once, before its variables are made. The request it
+// returns has lost its Upgrade line if it is not one.
+//
+// An upgrade has to be allowed, over exactly HTTP/1.1, without a body, and named in Connection (RFC 9110,
+// section 7.8). A list with h2c in it never is: the program could not speak HTTP/2 with anybody but the
+// client behind our back, past all checks.
+func classify(r *http.Request, allowed bool) (_ *http.Request, upgrade bool, err error) {
+	if stream.Extended(r) {
+		if !allowed {
+			return nil, false, &GatewayError{Status: http.StatusMethodNotAllowed, Reason: "upgrades are not enabled here"}
+		}
+		return r, true, nil
+	}
+	lines, ok := r.Header["Upgrade"]
+	if !ok {
+		return r, false, nil
+	}
+	h2c := slices.ContainsFunc(protocols(lines), func(p string) bool { return strings.EqualFold(p, "h2c") })
+	upgrade = allowed && !h2c && r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
+		r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
+		len(protocols(lines)) > 0 && hasToken(r.Header["Connection"], "upgrade")
+	if upgrade {
+		for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version"} {
+			if len(r.Header[name]) > 1 {
+				return nil, false, &GatewayError{Status: http.StatusBadRequest, Reason: name + " occurs twice"}
+			}
+		}
+		return r, true, nil
+	}
+	plain := *r
+	plain.Header = r.Header.Clone()
+	delete(plain.Header, "Upgrade")
+	if h2c {
+		delete(plain.Header, "Http2-Settings")
+		var left []string
+		for _, token := range protocols(plain.Header["Connection"]) {
+			if !strings.EqualFold(token, "upgrade") && !strings.EqualFold(token, "http2-settings") {
+				left = append(left, token)
+			}
+		}
+		if delete(plain.Header, "Connection"); left != nil {
+			plain.Header["Connection"] = []string{strings.Join(left, ", ")}
+		}
+	}
+	return &plain, false, nil
+}
+
+// protocols splits the lines of a list.
+func protocols(lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		for p := range strings.SplitSeq(line, ",") {
+			if p = strings.Trim(p, " \t"); p != "" {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+func hasToken(lines []string, token string) bool {
+	return slices.ContainsFunc(protocols(lines), func(t string) bool { return strings.EqualFold(t, token) })
+}
+
+// unknownLength deals with a body of unknown length: it is collected, refused or left as it is.
+func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*http.Request, error) {
+	if g.CollectBody <= 0 {
+		if g.NeedLength {
+			return nil, &GatewayError{Status: http.StatusLengthRequired, Reason: "the length of the request body is needed"}
+		}
+		return r, nil
+	}
+	limit := g.CollectBody
+	if g.MaxBody > 0 {
+		limit = min(limit, g.MaxBody)
+	}
+	var all bytes.Buffer
+	timeout := orDefault(g.ClientTimeout, DefaultClientTimeout)
+	buf := make([]byte, 4096)
+	for {
+		if timeout > 0 {
+			rc.SetReadDeadline(time.Now().Add(timeout))
+		}
+		n, err := r.Body.Read(buf)
+		all.Write(buf[:n])
+		if int64(all.Len()) > limit {
+			return nil, &GatewayError{Status: http.StatusRequestEntityTooLarge}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, clientError(err)
+		}
+	}
+	rc.SetReadDeadline(time.Time{})
+	known := *r
+	known.TransferEncoding = nil
+	known.ContentLength = int64(all.Len())
+	known.Body = io.NopCloser(&all)
+	return &known, nil
+}
+
+type redirectKey struct{}
+
+// redirection is what a request knows about the local redirects that led to it.
+type redirection struct {
+	count    int
+	original string // request target of the client
+}
+
+// redirected puts the target of a local redirect into the variables.
+func redirected(r *http.Request, v *Vars) {
+	if d, ok := r.Context().Value(redirectKey{}).(redirection); ok {
+		if v.RequestURI == "" {
+			v.RequestURI = d.original
+		}
+		if v.RedirectURI == "" {
+			v.RedirectURI = r.URL.RequestURI()
+		}
+	}
+}
+
+// localRequest makes the request that a local redirect to target means. Nothing of a body is
+// left in it, and no wish for an upgrade.
+func localRequest(r *http.Request, status int, target string) (*http.Request, error) {
+	u, err := url.ParseRequestURI(target)
+	if err != nil || u.Host != "" {
+		return nil, &GatewayError{Status: http.StatusBadGateway, Reason: "the program redirects to nowhere", Err: err}
+	}
+	d, _ := r.Context().Value(redirectKey{}).(redirection)
+	if d.count++; d.count > MaxRedirects {
+		return nil, &GatewayError{Status: http.StatusBadGateway, Reason: "too many local redirects", Err: errors.New("redirect loop at " + target)}
+	}
+	if d.original == "" {
+		if d.original = r.RequestURI; d.original == "" {
+			d.original = r.URL.RequestURI()
+		}
+	}
+	local := r.Clone(context.WithValue(r.Context(), redirectKey{}, d))
+	keep := status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect
+	if local.Method != http.MethodHead && !keep {
+		local.Method = http.MethodGet
+	}
+	u.Scheme, u.Host = r.URL.Scheme, r.URL.Host
+	local.URL, local.RequestURI = u, target
+	local.Body, local.ContentLength, local.TransferEncoding, local.Trailer = http.NoBody, 0, nil, nil
+	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Expect", "Upgrade", "Transfer-Encoding"} {
+		local.Header.Del(name)
+	}
+	return local, nil
+}
