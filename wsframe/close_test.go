@@ -181,7 +181,7 @@ func TestCloseGetsThroughToAPeerThatWritesFirst(t *testing.T) {
 	for _, how := range []string{"Close", "violation", "half-close"} {
 		t.Run(how, func(t *testing.T) {
 			c, p := peerOf(t, Server, &Options{CloseTimeout: time.Hour, MaxFrame: huge, MaxMessage: huge})
-			payload, written := stick(t, c, huge)
+			payload, written := stick(t, c, p, huge)
 			code := 1001
 			switch how {
 			case "Close":
@@ -302,7 +302,7 @@ func TestPeerThatDoesNotAnswerIsCut(t *testing.T) {
 						}
 					}()
 				case "does not even read":
-					_, written := stick(t, c, huge)
+					_, written := stick(t, c, p, huge)
 					defer func() { wantCloseError(t, <-written, CloseNormal, false) }()
 				}
 				wantCloseError(t, c.Close(CloseNormal, ""), CloseAbnormal, false)

@@ -298,7 +298,7 @@ func TestPingWhileTheConnectionEnds(t *testing.T) {
 // A ping that waits behind a large message has not been seen by the peer, who therefore owes nothing.
 func TestPeerIsNotBlamedForAPingThatWasNotSent(t *testing.T) {
 	c, p := peerOf(t, Server, &Options{PingInterval: 4 * time.Millisecond, PingGrace: time.Millisecond})
-	payload, written := stick(t, c, huge)
+	payload, written := stick(t, c, p, huge)
 	end := readAll(c)
 	eventually(t, "the ping waits", func() bool { return !c.mailbox.empty() })
 	time.Sleep(20 * time.Millisecond)

@@ -158,7 +158,7 @@ func TestPingFloodBehindAStuckWriter(t *testing.T) {
 		const flood = 5000
 		pings := 0
 		c, p := peerOf(t, role, &Options{OnPing: func([]byte) bool { pings++; return false }})
-		payload, written := stick(t, c, huge)
+		payload, written := stick(t, c, p, huge)
 		read := make(chan bool)
 		go func() {
 			c.ReadMessage(nil)
@@ -207,7 +207,7 @@ func TestPingFloodBehindAStuckWriter(t *testing.T) {
 
 func TestLatestPingOfAFloodIsAnswered(t *testing.T) {
 	c, p := peerOf(t, Server, nil)
-	payload, written := stick(t, c, huge)
+	payload, written := stick(t, c, p, huge)
 	read := make(chan bool)
 	go func() {
 		c.ReadMessage(nil)

@@ -11,20 +11,16 @@ import (
 	"github.com/wspawn/wspawn/internal/rawio"
 )
 
-// stick makes c send a message that is too large for the buffers of the network, and returns when it
-// waits for the peer to read. The result of the write comes over the channel.
-func stick(t testing.TB, c *Conn, size int) (payload string, done chan error) {
+// stick makes c send a message that is too large for the buffers of the network, and returns when
+// its beginning has arrived. The result of the write comes over the channel.
+func stick(t testing.TB, c *Conn, p *peer, size int) (payload string, done chan error) {
 	t.Helper()
 	payload = strings.Repeat("0123456789abcdef", size/16)
 	done = make(chan error, 1)
 	go func() { done <- c.WriteMessage(OpBinary, []byte(payload)) }()
-	eventually(t, "the writer holds its lock", func() bool {
-		if c.writing.TryLock() {
-			c.writing.Unlock()
-			return false
-		}
-		return true
-	})
+	if _, err := p.br.Peek(1); err != nil {
+		t.Fatal(err)
+	}
 	return payload, done
 }
 
@@ -39,7 +35,7 @@ const huge = 16 << 20 // more than the buffers of a loopback connection take
 func TestPongGoesOutBehindALargeFrameAndNotInIt(t *testing.T) {
 	eachRole(t, func(t *testing.T, role Role) {
 		c, p := peerOf(t, role, nil)
-		payload, written := stick(t, c, huge)
+		payload, written := stick(t, c, p, huge)
 		go c.ReadMessage(nil)
 		p.send(fin|wirePing, "are you there")
 		eventually(t, "the pong waits", func() bool { return !c.mailbox.empty() })
@@ -54,7 +50,7 @@ func TestPongGoesOutBehindALargeFrameAndNotInIt(t *testing.T) {
 func TestCloseGoesOutBehindALargeFrameAndNotInIt(t *testing.T) {
 	eachRole(t, func(t *testing.T, role Role) {
 		c, p := peerOf(t, role, nil)
-		payload, written := stick(t, c, huge)
+		payload, written := stick(t, c, p, huge)
 		if err := c.WriteClose(CloseGoingAway, "bye"); err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +66,8 @@ func TestCloseGoesOutBehindALargeFrameAndNotInIt(t *testing.T) {
 }
 
 func TestWriterLearnsWhyTheConnectionEnded(t *testing.T) {
-	c, _ := peerOf(t, Server, nil)
-	_, written := stick(t, c, huge)
+	c, p := peerOf(t, Server, nil)
+	_, written := stick(t, c, p, huge)
 	c.CloseNow()
 	err := <-written
 	if e := wantCloseError(t, err, CloseAbnormal, false); e != c.Err() {
