@@ -50,6 +50,7 @@ func init() {
 		syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 		limit.Cur = limit.Max
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+		files := openFiles()
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		sp := spawner.New(spawner.Config{Log: log})
 		program := &spawner.Program{Path: c.Path, Args: c.Args, Env: []string{"PATH=/usr/bin:/bin"}, Stderr: c.Stderr}
@@ -86,7 +87,18 @@ func init() {
 		if all := children(os.Getpid()); len(all) > 0 {
 			fatal(fmt.Errorf("children are left: %v", all))
 		}
+		// A connection of HTTP may need a moment, and the runtime has a few files of its own.
+		for end := time.Now().Add(bound); openFiles() > files+5; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				fatal(fmt.Errorf("%d files are open, after %d", openFiles(), files))
+			}
+		}
 	}
+}
+
+func openFiles() int {
+	all, _ := os.ReadDir("/proc/self/fd")
+	return len(all)
 }
 
 func fatal(err error) {

@@ -251,7 +251,7 @@ func masked(fin bool, op wsframe.Opcode, payload string) []byte {
 // encode sends pieces of a connection through an encoder, as many reads bring them, and returns what
 // the program gets, and how the encoder wants the connection to be closed.
 func encode(o *Options, pieces ...[]byte) (out string, end *wsframe.CloseError) {
-	c := wsframe.NewConn(&wire{pieces: slices.Clone(pieces)}, nil, wsframe.Server, "", &wsframe.Options{PingInterval: -1, MaxMessage: -1, MaxFrame: -1})
+	c := wsframe.NewConn(&wire{pieces: slices.Clone(pieces)}, nil, wsframe.Server, "", &wsframe.Options{PingInterval: -1, MaxMessage: 1 << 24, MaxFrame: 1 << 24})
 	defer func() {
 		c.CloseNow()
 		<-c.Done()
