@@ -27,8 +27,8 @@ const MaxRedirects = 5
 
 // An Exchange is one request on its way to a program or backend, and its response on the way back.
 //
-// One goroutine reads and one writes, at the same time. CloseWrite belongs to the one that writes. Close
-// and the deadlines may be used by anybody at any time.
+// One goroutine reads and one writes, at the same time. The other methods may be used by anybody at any
+// time.
 type Exchange interface {
 	// Read returns the response in CGI form: header block, body, and io.EOF at its end.
 	io.Reader
