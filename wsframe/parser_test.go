@@ -88,8 +88,8 @@ func parse(d *Parser, chunks ...[]byte) (outcome, error) {
 				return o.outcome, fmt.Errorf("took %d of %d bytes, found something: %v", n, len(chunk), ok)
 			}
 			chunk = chunk[n:]
-			var e *CloseError
-			if errors.As(err, &e) {
+			if err != nil {
+				e := err.(*CloseError)
 				o.code, o.reason = e.Code, e.Reason
 				break
 			}
@@ -172,7 +172,7 @@ func splits(n int) func(yield func(int) bool) {
 	switch {
 	case raceEnabled && n > 10_000:
 		near, some = 2, 2
-	case raceEnabled || n > 100_000:
+	case raceEnabled || n > 10_000:
 		near = 20
 	}
 	return func(yield func(int) bool) {
