@@ -119,7 +119,7 @@ func (c *Config) untilSignal(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// handshake prints request and answer as they were on the wire, but for the order of the lines.
+// handshake prints request and answer, with their lines in alphabetical order.
 func (n *notes) handshake(resp *http.Response) {
 	if req := resp.Request; req != nil {
 		n.printf("> %s %s HTTP/1.1", req.Method, req.URL.RequestURI())

@@ -229,9 +229,12 @@ func (s *session) cut() error {
 func (s *session) end(err error) error {
 	limit := time.AfterFunc(s.c.CloseTimeout, func() { s.conn.CloseNow() })
 	defer limit.Stop()
-	closeErr := s.conn.Close(wsframe.CloseNormal, "")
 	how, closed := errors.AsType[*wsframe.CloseError](err)
-	if closed && s.c.Verbose {
+	if !closed {
+		s.hangUp(wsframe.CloseNormal, "")
+	}
+	closeErr := s.conn.Close(wsframe.CloseNormal, "")
+	if s.c.Verbose {
 		s.verboseEnd(how, closeErr == nil)
 	}
 	switch {
@@ -257,12 +260,12 @@ func (s *session) end(err error) error {
 	return nil
 }
 
-func (s *session) verboseEnd(e *wsframe.CloseError, answered bool) {
+// verboseEnd tells of the peer's Close frame. Of an answer the code is not known.
+func (s *session) verboseEnd(e *wsframe.CloseError, clean bool) {
 	switch {
-	case e.Code == wsframe.CloseAbnormal:
-	case e.Remote:
+	case e != nil && e.Remote && e.Code != wsframe.CloseAbnormal:
 		s.notes.printf("* received close %d %s", e.Code, e.Reason)
-	case answered:
+	case clean:
 		s.notes.printf("* close answered")
 	}
 }
