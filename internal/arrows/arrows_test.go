@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/license": {},
 	"internal/trim":    {},
 	"internal/watch":   {},
+	"internal/manpage": {},
 
 	"internal/relay": {"internal/rawio"},
 	"cgi":            {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
