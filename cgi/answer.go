@@ -232,7 +232,7 @@ func (c *call) upgrade(resp *Response, br *bufio.Reader) error {
 		log.Info("tunnel closed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "in", result.ToFar, "out", result.ToClient,
 			"duration", time.Since(start).Round(time.Millisecond), "end", result.End.String())
 	}
-	return errGone
+	return errTunnel
 }
 
 // asked reports whether each protocol of an answer is one that the client offered.

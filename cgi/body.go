@@ -29,6 +29,7 @@ type body struct {
 
 	mu     sync.Mutex // guards the fields below
 	ending bool       // the read deadline is not for the goroutine to set any more
+	due    time.Time  // the read deadline that it has set
 	err    error      // why the request cannot be answered: the client or the program stalled
 }
 
@@ -118,7 +119,8 @@ func (b *body) arm() bool {
 		return false
 	}
 	if d := orDefault(b.c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
-		b.c.rc.SetReadDeadline(time.Now().Add(d))
+		b.due = time.Now().Add(d)
+		b.c.rc.SetReadDeadline(b.due)
 	}
 	return true
 }
@@ -134,7 +136,8 @@ func (b *body) disarm() {
 // fail ends the exchange for a reason that is not the program's response.
 func (b *body) fail(err error) {
 	b.mu.Lock()
-	if !b.ending {
+	// net/http ends the context of a request whose client was too slow, so that the end may be here already.
+	if !b.ending || errors.Is(err, os.ErrDeadlineExceeded) && !b.due.IsZero() && !time.Now().Before(b.due) {
 		b.err = err
 	}
 	b.mu.Unlock()

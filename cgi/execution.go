@@ -89,7 +89,9 @@ func (x *execution) Close() error {
 	x.closed = true
 	ended := x.ended
 	x.mu.Unlock()
-	x.p.ClosePipes()
+	// Output first: what the program says to the end of its input is not part of the response any more.
+	x.p.Stdout.Close()
+	x.p.Stdin.Close()
 	if ended {
 		x.p.Finish()
 		x.e.queue.release()

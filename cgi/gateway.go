@@ -189,8 +189,12 @@ type call struct {
 	tunnel *relay.Tunnel // guarded by Gateway.mu; nil: it is none
 }
 
-// errGone: there is nobody left to answer.
-var errGone = errors.New("client is gone")
+var (
+	// errGone: there is nobody left to answer.
+	errGone = errors.New("client is gone")
+	// errTunnel: the answer was a tunnel.
+	errTunnel = errors.New("tunnel is over")
+)
 
 // ServeHTTP answers one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -208,9 +212,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case redirect != nil:
 		g.LocalRedirect.ServeHTTP(w, redirect)
-	case errors.Is(err, http.ErrAbortHandler):
-		panic(http.ErrAbortHandler) // the answer is cut off, and the client must notice
-	case err != nil && !errors.Is(err, errGone):
+	case err == errTunnel:
+	case errors.Is(err, http.ErrAbortHandler), errors.Is(err, errGone):
+		panic(http.ErrAbortHandler) // the answer is cut off, and the client, if any, must notice
+	case err != nil:
 		g.refuse(w, r, err)
 	}
 }
@@ -251,7 +256,8 @@ func (c *call) prepare() error {
 }
 
 // run has the request answered by the program. It returns a request that has to be answered instead,
-// or an error to be answered: errGone for none, http.ErrAbortHandler when it is too late.
+// or an error to be answered: errGone or
+// http.ErrAbortHandler when it is too late for an answer, errTunnel when there was more than one.
 func (c *call) run() (redirect *http.Request, err error) {
 	ctx := c.r.Context()
 	if c.in.Upgrade {
@@ -271,17 +277,28 @@ func (c *call) run() (redirect *http.Request, err error) {
 	if !c.g.opened(c, ex) {
 		return nil, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second}
 	}
-	stop := context.AfterFunc(ctx, func() { ex.Close() })
-	defer stop()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		ex.Close()
+		close(closed)
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+		}
+	}()
 	c.body = startBody(c)
 	redirect, err = c.respond()
 	ex.Close()
 	c.body.end(err)
-	if bodyErr := c.body.failure(); bodyErr != nil && err != nil && !errors.Is(err, http.ErrAbortHandler) {
-		err = bodyErr // it came first: the response failed because the body did
-	}
-	if err != nil && ctx.Err() != nil && !errors.Is(err, http.ErrAbortHandler) {
-		err = errGone
+	if err != nil && err != errTunnel && !errors.Is(err, http.ErrAbortHandler) {
+		// A body that could not be read came first: it ended the response, and for net/http the client is gone
+		// then, whatever the reason.
+		if bodyErr := c.body.failure(); bodyErr != nil {
+			err = bodyErr
+		} else if ctx.Err() != nil {
+			err = errGone
+		}
 	}
 	return redirect, err
 }
