@@ -38,6 +38,10 @@ type report struct {
 	} `json:"memory"`
 }
 
+// others returns the share of one processor, in per cent, that processes which
+// took no part used, or that the hypervisor took away.
+func (r *report) others() float64 { return max(r.CPU.OtherPct, r.CPU.StealPct) }
+
 var (
 	messageRate = measure{"rate", "messages/s", true, func(r *report) float64 { return r.Rate }}
 	messageCPU  = measure{"server CPU", "µs/message", false, func(r *report) float64 { return r.CPU.ServerPerM }}
@@ -88,7 +92,7 @@ func rows(seconds string) []row {
 		},
 		{
 			name:  "1,000 idle sessions",
-			args:  []string{"idle", "-c", "1000", "-hold", "1s"},
+			args:  []string{"idle", "-c", "1000", "-hold", "5s"},
 			wants: []want{{memory, 0.25, 13}},
 		},
 	}
