@@ -28,10 +28,11 @@ var allowed = map[string][]string{
 	"internal/watch":   {},
 	"internal/manpage": {},
 
-	"internal/relay": {"internal/rawio"},
-	"cgi":            {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
-	"scgi":           {"cgi", "internal/rawio"},
-	"fastcgi":        {"cgi", "internal/rawio"},
+	"internal/relay":  {"internal/rawio"},
+	"cgi":             {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
+	"scgi":            {"cgi", "internal/rawio"},
+	"internal/cgirun": {"cgi", "spawner", "internal/rawio"},
+	"fastcgi":         {"cgi", "internal/rawio"},
 
 	"wsframe": {"internal/stream", "internal/rawio"},
 	"spawner": {"internal/rawio"},
