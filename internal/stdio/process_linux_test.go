@@ -62,6 +62,7 @@ func init() {
 			},
 		}
 		h.Options.MaxMessage, h.Options.MaxFrame = c.MaxMessage, c.MaxMessage
+		h.Options.PingInterval = -1
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			fatal(err)
