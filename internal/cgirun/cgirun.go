@@ -58,6 +58,8 @@ type Handler struct {
 	// HalfTimeout is how long a program whose gateway has ended the input may write nothing, if it is
 	// one that asked for an upgrade: the gateway may be gone. 0 = 60 s.
 	HalfTimeout time.Duration
+	// StallTimeout is how long a program may read nothing of the input that there is for it. 0 = 5 min.
+	StallTimeout time.Duration
 	// Log gets what goes wrong. nil = no log.
 	Log *slog.Logger
 

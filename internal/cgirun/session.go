@@ -16,6 +16,7 @@ import (
 
 const (
 	halfTimeout  = 60 * time.Second
+	stallTimeout = 5 * time.Minute
 	writeTimeout = 5 * time.Minute        // of a gateway that does not read
 	probeTime    = time.Second            // how often a program that does not read is a reason to look for the gateway
 	closeTime    = 500 * time.Millisecond // for what is on its way when all is said
@@ -123,11 +124,25 @@ func (s *session) feed() {
 // give writes p to the program. It returns false when that does not read any more, which is no reason
 // not to hear what it says.
 func (s *session) give(p []byte) bool {
+	stall := s.h.StallTimeout
+	if stall <= 0 {
+		stall = stallTimeout
+	}
+	began := time.Now()
 	for {
-		s.proc.Stdin.SetWriteDeadline(time.Now().Add(probeTime))
+		s.proc.Stdin.SetWriteDeadline(time.Now().Add(min(probeTime, stall)))
 		n, err := s.proc.Stdin.Write(p)
 		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err == nil
+		}
+		if n > 0 {
+			began = time.Now()
+		}
+		// The end of a connection stays invisible where what comes before it does not fit into the
+		// buffers of the system.
+		if time.Since(began) >= stall {
+			s.gone()
+			return false
 		}
 		if rawio.HungUp(s.conn) {
 			if !s.upgrade {
