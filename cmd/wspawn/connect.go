@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,9 +22,9 @@ func connectCommand() *cobra.Command {
 		Long: `connect sends each line of its input as a text message and prints each message
 that arrives as a line.
 
-The end of the input closes the connection; what still arrives until the server
-agrees is printed. A server that needs time for its answer should be given it with
---wait or --one.
+After the end of the input, what arrives within a second is still printed; then the
+connection is closed. A server that needs longer for its answer should be given the
+time with --wait or --one.
 
 On a terminal lines can be edited, and the arrow keys bring back earlier ones.
 Messages have "< " in front then, bytes are shown as a hex dump. Ctrl-D closes the
@@ -40,7 +41,7 @@ Exit status:
   4  closed with 1001 by the server, or with 1002 to 1015
   5  closed with 3000 to 4999`,
 		Example: `  wspawn connect :8080                              try a server by hand
-  echo hello | wspawn connect --one :8080           one question, one answer
+  echo hello | wspawn connect --one :8080           one question, one answer, no wait
   wspawn connect --wait -1s :8080/feed </dev/null   print all that comes
   wspawn connect --binary --unix /run/app.sock / <in >out`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -52,6 +53,9 @@ Exit status:
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.One && !cmd.Flags().Changed("wait") {
+				c.Wait = 0 // the message itself is waited for
+			}
 			c.URL = args[0]
 			c.UserAgent = "wspawn/" + versionString()
 			var err error
@@ -75,7 +79,7 @@ Exit status:
 	f := cmd.Flags()
 	f.BoolVarP(&c.Binary, "binary", "b", false, "send chunks of the input as binary messages, write messages without newlines")
 	f.BoolVarP(&c.One, "one", "1", false, "close after the first message")
-	f.DurationVarP(&c.Wait, "wait", "w", 0, "receive for `DURATION` after the end of the input; negative: until the server closes")
+	f.DurationVarP(&c.Wait, "wait", "w", time.Second, "receive for `DURATION` after the end of the input; negative: until the server closes")
 	f.StringArrayVarP(&headers, "header", "H", nil, "`\"Name: value\"` for the request (repeatable)")
 	f.StringVar(&c.Origin, "origin", "", "`ORIGIN` to send, as pages of it would: https://example.com")
 	f.StringArrayVar(&c.Protocols, "subprotocol", nil, "`NAME` of a subprotocol to ask for, best first (repeatable)")

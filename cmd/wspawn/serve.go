@@ -136,7 +136,7 @@ func newLog(w *os.File, level, format string) (*slog.Logger, error) {
 	case format == "json":
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	case format == "auto" && terminal:
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""})), nil
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""})), nil
 	case format == "auto", format == "text":
 		return slog.New(slog.NewTextHandler(w, o)), nil
 	}
