@@ -127,13 +127,14 @@ func (h *Host) ConsolePath() string { return h.service.console }
 // to the programs, all within the drain time of the configuration. The end of now cuts that short.
 func (h *Host) Run(ctx, now context.Context) error {
 	failed := make(chan error, len(h.listeners))
+	secure := h.server.TLSConfig != nil // Serve sets it for purposes of its own
 	var serving sync.WaitGroup
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	for _, ln := range h.listeners {
 		serving.Go(func() {
 			var err error
-			if h.server.TLSConfig != nil {
+			if secure {
 				err = h.server.ServeTLS(ln, "", "")
 			} else {
 				err = h.server.Serve(ln)

@@ -1,0 +1,309 @@
+//go:build unix
+
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run starts a server for a program and returns it; it is stopped at the end of the test.
+func run(t *testing.T, c *config.Config) (h *Host, stop func() error) {
+	t.Helper()
+	h, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx, context.Background()) }()
+	stop = func() error {
+		cancel()
+		select {
+		case err := <-ended:
+			ended <- err
+			return err
+		case <-time.After(30 * time.Second):
+			return errors.New("the server does not stop")
+		}
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h, stop
+}
+
+func settings(command ...string) *config.Config {
+	c := config.Default()
+	c.Listen, c.Command = []string{"127.0.0.1:0"}, command
+	return c
+}
+
+func dial(t *testing.T, h *Host, path string, o *wsframe.DialOptions) *wsframe.Conn {
+	t.Helper()
+	c, _, err := wsframe.Dial(t.Context(), strings.TrimSuffix(h.URLs("ws")[0], "/")+path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.CloseNow(); <-c.Done() })
+	return c
+}
+
+func read(t *testing.T, c *wsframe.Conn) string {
+	t.Helper()
+	_, p, err := c.ReadMessage(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}
+
+func TestStoppingServerSaysGoodbyeAndStopsPrograms(t *testing.T) {
+	h, stop := run(t, settings("sh", "-c", "sleep 1000 & echo ready; wait"))
+	c := dial(t, h, "/", nil)
+	if got := read(t, c); got != "ready" {
+		t.Fatalf("got %q", got)
+	}
+	closed := make(chan error, 1)
+	go func() {
+		_, _, err := c.ReadMessage(nil)
+		closed <- err
+	}()
+	if err := stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	var e *wsframe.CloseError
+	if err := <-closed; !errors.As(err, &e) || e.Code != wsframe.CloseGoingAway {
+		t.Errorf("the client saw %v", err)
+	}
+	if n := h.programs.Running(); n != 0 {
+		t.Errorf("%d programs are left", n)
+	}
+}
+
+func TestProgramSeesTheRequestAndOnlyListedVariables(t *testing.T) {
+	t.Setenv("SECRET", "of the server")
+	cfg := settings("sh", "-c", "env | sort; echo end")
+	cfg.Env, cfg.Subprotocols = []string{"GREETING=hello world"}, []string{"chat"}
+	h, _ := run(t, cfg)
+	c := dial(t, h, "/some/path?q=1", &wsframe.DialOptions{
+		Protocols: []string{"Chat"},
+		Header:    http.Header{"X-Thing": {"a", "b"}, "Proxy": {"evil"}},
+	})
+	if c.Subprotocol() != "Chat" {
+		t.Errorf("subprotocol %q", c.Subprotocol())
+	}
+	env := map[string]string{}
+	for line := read(t, c); line != "end"; line = read(t, c) {
+		name, value, _ := strings.Cut(line, "=")
+		env[name] = value
+	}
+	for name, want := range map[string]string{
+		"GREETING": "hello world", "PATH_INFO": "/some/path", "QUERY_STRING": "q=1", "SCRIPT_NAME": "",
+		"HTTP_X_THING": "a, b", "WEBSOCKET_PROTOCOL": "Chat", "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET",
+	} {
+		if got, ok := env[name]; !ok || got != want {
+			t.Errorf("%s is %q (%v), want %q", name, got, ok, want)
+		}
+	}
+	for _, name := range []string{"SECRET", "HTTP_PROXY"} {
+		if v, ok := env[name]; ok {
+			t.Errorf("%s is %q", name, v)
+		}
+	}
+	if len(env["UNIQUE_ID"]) != 32 || env["HTTP_HOST"] == "" {
+		t.Errorf("UNIQUE_ID %q, HTTP_HOST %q", env["UNIQUE_ID"], env["HTTP_HOST"])
+	}
+}
+
+func TestHeadersThatCollideAreRefused(t *testing.T) {
+	h, _ := run(t, settings("cat"))
+	// The client library would not send them.
+	nc, err := net.Dial("tcp", h.listeners[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	io.WriteString(nc, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX-A: 1\r\nX_A: 2\r\n\r\n")
+	answer := make([]byte, 64)
+	n, _ := nc.Read(answer)
+	if !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 400 ") {
+		t.Errorf("%q", answer[:n])
+	}
+}
+
+func TestDirectoryOfProgramsIsWalked(t *testing.T) {
+	dir := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "outside.sh")
+	for file, content := range map[string]string{
+		dir + "/sub/hi.sh": "#!/bin/sh\necho \"$SCRIPT_NAME $PATH_INFO\"\n",
+		dir + "/broken.sh": "#!/no/such/interpreter\n",
+		dir + "/plain.txt": "text",
+		outside:            "#!/bin/sh\necho outside\n",
+	} {
+		os.MkdirAll(filepath.Dir(file), 0o777)
+		mode := os.FileMode(0o755)
+		if strings.HasSuffix(file, ".txt") {
+			mode = 0o644
+		}
+		if err := os.WriteFile(file, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, dir+"/link.sh"); err != nil {
+		t.Fatal(err)
+	}
+	c := settings()
+	c.Dir = dir
+	h, _ := run(t, c)
+	conn := dial(t, h, "/sub/hi.sh/and/more", nil)
+	if got := read(t, conn); got != "/sub/hi.sh /and/more" {
+		t.Errorf("got %q", got)
+	}
+	for path, want := range map[string]int{
+		"/": 404, "/sub/": 404, "/nothing": 404, "/link.sh": 404, "/broken.sh": 502, "/plain.txt": 502,
+	} {
+		_, resp, err := wsframe.Dial(t.Context(), strings.TrimSuffix(h.URLs("ws")[0], "/")+path, nil)
+		if err == nil || resp == nil || resp.StatusCode != want {
+			t.Errorf("%s: %v, want %d", path, err, want)
+		}
+	}
+}
+
+func TestLimitOfProcessesIs503WithRetryAfter(t *testing.T) {
+	c := settings("cat")
+	c.MaxProcesses = 1
+	h, _ := run(t, c)
+	first := dial(t, h, "/", nil)
+	_, resp, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], nil)
+	if err == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+		t.Fatalf("%v", err)
+	}
+	first.Close(wsframe.CloseNormal, "")
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, _, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], nil)
+		if err == nil {
+			c.CloseNow()
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the place is not free again: %v", err)
+		}
+	}
+}
+
+func TestChangedProgramEndsItsSessions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.sh")
+	write := func(word string) {
+		if err := os.WriteFile(file+"~", []byte("#!/bin/sh\necho "+word+"; exec cat\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+"~", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	cfg := settings(file)
+	cfg.Watch = true
+	h, _ := run(t, cfg)
+	c := dial(t, h, "/", nil)
+	if got := read(t, c); got != "old" {
+		t.Fatalf("got %q", got)
+	}
+	write("new")
+	var e *wsframe.CloseError
+	if _, _, err := c.ReadMessage(nil); !errors.As(err, &e) || e.Code != wsframe.CloseServiceRestart {
+		t.Fatalf("the client saw %v", err)
+	}
+	if got := read(t, dial(t, h, "/", nil)); got != "new" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestUnixSockets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	c := settings("cat")
+	c.Listen = []string{"unix:" + path, "127.0.0.1:0"} // both kinds at once
+	h, stop := run(t, c)
+	conn := dial0(t, path)
+	conn.WriteMessage(wsframe.OpText, []byte("hi"))
+	if got := read(t, conn); got != "hi" {
+		t.Errorf("got %q", got)
+	}
+	if h.ConsolePath() != "/" {
+		t.Errorf("console at %q", h.ConsolePath())
+	}
+	if _, err := Listen("unix:" + path); err == nil || !strings.Contains(err.Error(), "in use by another program") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+
+	// A stale socket is replaced, another file is not.
+	stale, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.(*net.UnixListener).SetUnlinkOnClose(false)
+	stale.Close()
+	ln, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatalf("a stale socket: %v", err)
+	}
+	ln.Close()
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen("unix:" + path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("another file: %v", err)
+	}
+}
+
+func dial0(t *testing.T, path string) *wsframe.Conn {
+	t.Helper()
+	c, _, err := wsframe.Dial(t.Context(), "ws://localhost/", &wsframe.DialOptions{UnixSocket: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.CloseNow(); <-c.Done() })
+	return c
+}
+
+func TestConsoleIsOnlyForThisMachineUnlessAsked(t *testing.T) {
+	for _, test := range []struct {
+		listen, console, static, want string
+	}{
+		{"127.0.0.1:0", "auto", "", "/"},
+		{"127.0.0.1:0", "auto", ".", ConsolePath},
+		{"127.0.0.1:0", "off", "", ""},
+		{"0.0.0.0:0", "auto", "", ""},
+		{"0.0.0.0:0", "on", "", "/"},
+	} {
+		c := settings("cat")
+		c.Listen, c.Console, c.Static = []string{test.listen}, test.console, test.static
+		h, _ := run(t, c)
+		if got := h.ConsolePath(); got != test.want {
+			t.Errorf("%v: console at %q", test, got)
+		}
+	}
+}
