@@ -18,7 +18,8 @@ type keepalive struct {
 	pinged bool
 	unsent bool // at the last look the ping still waited for the writer
 
-	closing atomic.Bool // the timer is the limit of the close handshake
+	closing atomic.Bool  // the timer is the limit of the close handshake
+	closeBy atomic.Int64 // when that is over, in Unix nanoseconds; set before closing
 	stopped atomic.Bool
 	rtt     atomic.Int64
 }
@@ -55,6 +56,10 @@ func (c *Conn) startKeepalive() {
 
 // awaitClose limits the close handshake: from now on the timer cuts the connection.
 func (c *Conn) awaitClose() {
+	if c.life.closing.Load() {
+		return
+	}
+	c.life.closeBy.Store(time.Now().Add(c.o.closeTimeout()).UnixNano())
 	if c.life.closing.CompareAndSwap(false, true) {
 		c.life.reset(c.o.closeTimeout())
 	}
@@ -66,6 +71,10 @@ func (c *Conn) tick() {
 	next := interval / 4
 	switch state := k.state.Load(); {
 	case k.closing.Load():
+		if left := time.Until(time.Unix(0, k.closeBy.Load())); left > 0 { // a tick of before
+			k.reset(left)
+			return
+		}
 		reason := "connection lost"
 		if c.mailbox.closed.Load() {
 			reason = "no answer to the Close frame"
