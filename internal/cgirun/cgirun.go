@@ -10,8 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,6 +44,12 @@ type Handler struct {
 	// EndIsGone says that the end of the input, behind the body, means that the gateway has gone, as it does for
 	// protocols that have one request on each connection.
 	EndIsGone bool
+	// Stderr returns where the standard error of the program for a request goes. nil: where that of this
+	// process goes.
+	Stderr func(context.Context) io.Writer
+	// End, if not nil, is called in the place of conn.Close for a request whose program ended by itself with a
+	// status.
+	End func(conn net.Conn, status int)
 	// Path is PATH for the programs. "" = that of this process.
 	Path string
 
@@ -203,10 +211,11 @@ func (h *Handler) program(vars cgi.List) (*spawner.Program, error) {
 	if dir == "" {
 		dir = filepath.Dir(path)
 	}
-	return &spawner.Program{
-		Path: path, Args: command[1:], Dir: dir, Env: h.environ(vars), Stop: h.Stop,
-		Stderr: spawner.StderrInherit,
-	}, nil
+	p := &spawner.Program{Path: path, Args: command[1:], Dir: dir, Env: h.environ(vars), Stop: h.Stop, Stderr: spawner.StderrInherit}
+	if h.Stderr != nil {
+		p.Stderr = spawner.StderrPipe
+	}
+	return p, nil
 }
 
 func (h *Handler) environ(vars cgi.List) []string {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -23,7 +22,7 @@ import (
 
 // A Server accepts requests and has a Handler answer them.
 type Server interface {
-	Serve(net.Listener) error // http.ErrServerClosed after Shutdown
+	Serve(net.Listener) error // returns soon after Shutdown has begun
 	Shutdown(context.Context) error
 	Close() error
 }
@@ -167,10 +166,7 @@ func (c *Command) run(address string, h *Handler) error {
 	var problem error
 	select {
 	case <-signals:
-	case err := <-failed:
-		if !errors.Is(err, http.ErrServerClosed) {
-			problem = err
-		}
+	case problem = <-failed:
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -184,8 +180,8 @@ func (c *Command) run(address string, h *Handler) error {
 	if err != nil && problem == nil {
 		problem = errors.New("stopped at once, programs were killed")
 	}
+	h.Spawner.Close(ctx) // before the server: it waits for the requests of programs that still run
 	server.Close()
-	h.Spawner.Close(ctx)
 	return problem
 }
 

@@ -52,8 +52,16 @@ func (s *session) run(ctx context.Context) {
 	helpers.Go(func() { s.awaitExit(over) })
 	var feeder sync.WaitGroup
 	feeder.Go(s.feed)
+	var complaints sync.WaitGroup
+	if s.proc.Stderr != nil {
+		complaints.Go(func() { s.complain(s.h.Stderr(ctx)) })
+	}
 
 	if s.drain() {
+		if s.proc.Stderr != nil { // the request must not end before they are told
+			s.proc.Stderr.SetReadDeadline(time.Now().Add(closeTime))
+			complaints.Wait()
+		}
 		s.hangUp(&feeder)
 	} else {
 		s.gone()
@@ -65,6 +73,7 @@ func (s *session) run(ctx context.Context) {
 	close(over)
 	helpers.Wait()
 	feeder.Wait()
+	complaints.Wait()
 	s.stops.Wait()
 }
 
@@ -220,6 +229,20 @@ func (s *session) drain() bool {
 	}
 }
 
+// complain passes on what the program says on its standard error.
+func (s *session) complain(to io.Writer) {
+	b := make([]byte, 4096)
+	for {
+		n, err := s.proc.Stderr.Read(b)
+		if n > 0 {
+			to.Write(b[:n]) // for a gateway that is gone there is nothing to be done
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
 // hangUp ends the connection in good order. A program that goes on without its output is not waited
 // for.
 func (s *session) hangUp(feeder *sync.WaitGroup) {
@@ -237,6 +260,9 @@ func (s *session) hangUp(feeder *sync.WaitGroup) {
 		defer t.Stop()
 		select {
 		case <-s.proc.Done():
+			if s.h.End != nil {
+				s.h.End(s.conn, s.proc.ExitState().Code)
+			}
 		case <-t.C:
 		}
 	}
