@@ -2,6 +2,7 @@ package cgi
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +51,8 @@ func (c *call) respond() (redirect *http.Request, err error) {
 		return nil, c.upgrade(resp, br)
 	}
 	if c.in.Upgrade {
-		c.ex.CloseWrite() // declined: nothing will follow
+		c.ex.CloseWrite() // declined: nothing will follow, and a client that ends is gone from now on
+		defer context.AfterFunc(c.r.Context(), c.cancel)()
 	}
 	if target, ok := c.localRedirect(resp, br); ok {
 		return localRequest(c.in.Request, resp.Status, target)
@@ -104,7 +106,7 @@ func (c *call) answer(resp *Response, br *bufio.Reader) error {
 		h["Upgrade"] = resp.Header["Upgrade"] // RFC 9110, section 15.5.22
 		h.Set("Connection", "Upgrade")
 	}
-	if c.r.ProtoMajor == 1 && !c.body.consumed.Load() {
+	if c.r.ProtoMajor == 1 && !c.body.settled() {
 		// Where the next request begins is not known before the end of this one.
 		h.Add("Connection", "close")
 	}
@@ -152,11 +154,13 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 		case errors.Is(err, io.EOF):
 			if left > 0 {
 				c.report(fmt.Errorf("the response is %d bytes too short", left))
+				c.rc.Flush() // what there is
 				return http.ErrAbortHandler
 			}
 			return nil
 		case err != nil:
 			c.report(err)
+			c.rc.Flush()
 			return http.ErrAbortHandler
 		case len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
 			c.patience()

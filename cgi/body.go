@@ -163,6 +163,26 @@ func (b *body) running() bool {
 	}
 }
 
+// What a fast program may answer before its small request body was even read: the body is given a moment, because
+// the connection of the client can be used again only when all of it was read.
+const (
+	settleSize = 64 << 10
+	settleTime = 10 * time.Millisecond
+)
+
+// settled reports whether all of the body was read.
+func (b *body) settled() bool {
+	if n := b.c.in.ContentLength; !b.consumed.Load() && b.done != nil && n > 0 && n <= settleSize {
+		timer := time.NewTimer(settleTime)
+		defer timer.Stop()
+		select {
+		case <-b.done:
+		case <-timer.C:
+		}
+	}
+	return b.consumed.Load()
+}
+
 // end waits for the goroutine. The exchange is closed already.
 func (b *body) end(err error) {
 	if !b.running() {

@@ -186,6 +186,8 @@ type call struct {
 	ex   Exchange // written under Gateway.mu; nil until opened
 	body *body
 
+	cancel context.CancelFunc // ends the exchange
+
 	tunnel *relay.Tunnel // guarded by Gateway.mu; nil: it is none
 }
 
@@ -266,6 +268,7 @@ func (c *call) run() (redirect *http.Request, err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	c.cancel = cancel
 	ex, err := c.g.Open(ctx, c.in)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -315,6 +318,13 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if g.Log != nil && (e.Err != nil || e.Status >= 500) {
 		g.Log.Warn("request failed", "remote", r.RemoteAddr, "path", r.URL.Path, "status", e.Status, "err", e)
+	}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// net/http would first wait for the body, which may come late or never.
+		rc := http.NewResponseController(w)
+		rc.EnableFullDuplex()
+		rc.SetReadDeadline(time.Now().Add(discardTime))
+		w.Header().Set("Connection", "close")
 	}
 	e.write(w)
 }
