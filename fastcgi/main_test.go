@@ -61,8 +61,14 @@ func raw(program func(env map[string]string, in io.Reader, out io.Writer)) http.
 		for _, v := range Params(r.Context()) {
 			env[v.Name] = v.Value
 		}
-		program(env, conn, conn)
+		program(env, input{conn, r.Context()}, conn)
 	})
+}
+
+// input is that of a program that stops when its request was aborted.
+type input struct {
+	io.Reader
+	context.Context
 }
 
 // A wire is the backend's end of a connection, in the hands of a test.

@@ -109,6 +109,7 @@ func (q *request) end(output []byte, appStatus uint32) {
 			dst = AppendRecord(dst, TypeStdout, q.id, nil)
 			return AppendEnd(dst, q.id, appStatus, StatusComplete)
 		}
+		q.c.forget(q)
 		if q.started {
 			q.c.link.send(nil, nil, build)
 		} else {

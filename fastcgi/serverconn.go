@@ -23,6 +23,7 @@ type serverConn struct {
 
 	mu       sync.Mutex // guards the fields below
 	requests map[uint16]*request
+	active   int  // those that have not sent their END_REQUEST
 	closing  bool // behind the last request
 
 	running sync.WaitGroup // handlers
@@ -202,15 +203,24 @@ func (c *serverConn) begin(id uint16, content []byte) error {
 		return net.ErrClosed
 	}
 	c.requests[id] = q
+	c.active++
 	return nil
 }
 
-// ended forgets a request, whose END_REQUEST is on its way.
-func (c *serverConn) ended(q *request) {
+// forget frees the id of a request, whose END_REQUEST is the next thing sent: the gateway
+// may use the id again as soon as it has seen that.
+func (c *serverConn) forget(q *request) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.requests[q.id] == q {
 		delete(c.requests, q.id)
 	}
+}
+
+// ended counts a request whose END_REQUEST is on its way.
+func (c *serverConn) ended(q *request) {
+	c.mu.Lock()
+	c.active--
 	c.mu.Unlock()
 	c.s.exit()
 	if !q.keep {
@@ -222,9 +232,10 @@ func (c *serverConn) ended(q *request) {
 // to use it again.
 func (c *serverConn) hangUp() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closing = true
-	if len(c.requests) == 0 {
+	last := c.active == 0
+	c.mu.Unlock()
+	if last {
 		c.link.finish()
 	}
 }

@@ -67,7 +67,16 @@ func Serve(env map[string]string, in io.Reader, out io.Writer) {
 			}
 		case "pause":
 			d, _ := time.ParseDuration(arg)
-			time.Sleep(d)
+			stop, _ := in.(interface{ Done() <-chan struct{} })
+			if stop == nil {
+				time.Sleep(d)
+				break
+			}
+			select { // the program is a goroutine, and must not outlive its request
+			case <-time.After(d):
+			case <-stop.Done():
+				return
+			}
 		case "read":
 			_, err = io.CopyN(out, in, int64(n))
 		case "echo":
