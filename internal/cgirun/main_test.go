@@ -12,11 +12,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/wspawn/wspawn/internal/gatewaytest"
 )
 
 // As a CGI program the test binary does what ROLE says. It is started through a copy of a script, so
 // that SCRIPT_FILENAME can name it.
 func TestMain(m *testing.M) {
+	gatewaytest.Main()
 	if role := os.Getenv("ROLE"); role != "" {
 		program(role)
 		os.Exit(0)

@@ -22,9 +22,6 @@ const (
 	closeTime    = 500 * time.Millisecond // for what is on its way when all is said
 )
 
-// noOutput is the answer of a program that ended without one.
-const noOutput = "Status: 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nthe program ended without an answer\n"
-
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // session joins the connection of one request to one program.
@@ -201,11 +198,9 @@ func (s *session) awaitExit(over <-chan struct{}) {
 func (s *session) drain() bool {
 	b := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(b)
-	silent := true
 	for {
 		n, err := s.proc.Stdout.Read(b[:])
 		if n > 0 {
-			silent = false
 			s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if _, err := s.conn.Write(b[:n]); err != nil {
 				return false
@@ -220,10 +215,6 @@ func (s *session) drain() bool {
 		case err != io.EOF && !exited:
 			return false // half and silent for too long
 		default:
-			if silent {
-				s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-				io.WriteString(s.conn, noOutput)
-			}
 			return true
 		}
 	}
