@@ -1,0 +1,129 @@
+package rawio
+
+import (
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestQuietStreamsWakeOnceForDataAndForTheirEnd(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	woken := make(chan int, 10)
+	for i, do := range []func(){
+		func() { w.Write([]byte("x")) },
+		func() { r.Read(make([]byte, 1)); w.Write([]byte("y")) },
+		func() { r.Read(make([]byte, 1)); w.Close() },
+	} {
+		if i > 0 {
+			do() // there is something already
+		}
+		if _, ok := WhenReadable(r, func() { woken <- i }); !ok {
+			t.Fatal("a pipe cannot be waited for")
+		}
+		if i == 0 {
+			select {
+			case <-woken:
+				t.Fatal("woken by nothing")
+			case <-time.After(50 * time.Millisecond):
+			}
+			do()
+		}
+		select {
+		case got := <-woken:
+			if got != i {
+				t.Errorf("call %d, want %d", got, i)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("step %d: not woken", i)
+		}
+	}
+	if len(woken) != 0 {
+		t.Error("woken twice")
+	}
+}
+
+func TestForgottenWaitIsNotCalledAndKeepsNothing(t *testing.T) {
+	a, b := tcpPair(t)
+	defer a.Close()
+	defer b.Close()
+	w, ok := WhenReadable(a, func() { t.Error("called") })
+	if !ok {
+		t.Fatal("a connection cannot be waited for")
+	}
+	w.Forget()
+	w.Forget()
+	b.Write([]byte("x"))
+	again := make(chan struct{})
+	if _, ok := WhenReadable(a, func() { close(again) }); !ok {
+		t.Fatal("not a second time")
+	}
+	<-again
+	Wait{}.Forget()
+	if _, ok := WhenReadable(struct{ net.Conn }{a}, nil); ok {
+		t.Error("a wrapped connection can be waited for")
+	}
+}
+
+func TestManyQuietStreams(t *testing.T) {
+	var all sync.WaitGroup
+	for range 200 {
+		a, b := tcpPair(t)
+		all.Go(func() {
+			defer a.Close()
+			defer b.Close()
+			for range 20 {
+				woken := make(chan struct{})
+				w, ok := WhenReadable(a, func() { close(woken) })
+				if !ok {
+					t.Error("refused")
+					return
+				}
+				b.Write([]byte("x"))
+				select {
+				case <-woken:
+				case <-time.After(20 * time.Second):
+					t.Error("not woken")
+					return
+				}
+				w.Forget() // too late, which must do no harm to others
+				a.Read(make([]byte, 1))
+			}
+		})
+	}
+	all.Wait()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		quiet.mu.Lock()
+		idle := !quiet.running && len(quiet.calls) == 0
+		quiet.mu.Unlock()
+		if idle {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the goroutine does not end")
+		}
+	}
+}
+
+func tcpPair(t *testing.T) (net.Conn, net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	b, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
