@@ -30,6 +30,7 @@ type serveFlags struct {
 	maxLine, queue, maxFrame, maxMessage, fragment, pipe          string
 	closeCodes, limits                                            []string
 	umask, stop                                                   string
+	maxBody, collectBody, maxResponseHeader                       string
 	ping                                                          time.Duration
 }
 
@@ -50,6 +51,8 @@ func (f *serveFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&c.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
 	fs.BoolVar(&c.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
 	fs.StringArrayVar(&c.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
+
+	f.registerGateway(fs)
 
 	fs.StringVar(&f.framing, "framing", "lines", "how messages lie in the program's streams: lines, null, length, json, raw")
 	fs.BoolVar(&c.Stdio.Binary, "binary", false, "send binary messages instead of text")
@@ -177,6 +180,15 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 	c.Conn.FragmentSize = int(size("fragment-size", f.fragment))
 	if c.Conn.PingInterval = f.ping; f.ping == 0 {
 		c.Conn.PingInterval = -1
+	}
+	g := &c.Gateway
+	g.MaxBody = size("max-body", f.maxBody)
+	g.CollectBody = size("collect-body", f.collectBody)
+	g.MaxHeader = int(size("max-response-header", f.maxResponseHeader))
+	for _, d := range []*time.Duration{&g.ReadTimeout, &g.WriteTimeout, &g.ClientTimeout} {
+		if *d == 0 {
+			*d = -1 // which is how a library is told that there is no limit
+		}
 	}
 	if err := c.Check(); err != nil {
 		for _, e := range err.(*multierror.Error).Errors {

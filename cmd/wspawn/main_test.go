@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 // ws:// URL, $NAME_http the same as http://, $NAME_console that of the console, $NAME_pid its
 // process. Its log goes to the file NAME.log and what it prints to NAME.out.
 //
-//	[!] stop NAME
+//	[!] shutdown NAME
 //
 // sends it SIGTERM and waits for its end; it must end well (with !: badly).
 func TestScripts(t *testing.T) {
@@ -38,8 +38,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serveScript,
-			"stop":  stopScript,
+			"serve":    serveScript,
+			"shutdown": stopScript,
+
+			"backend": backendScript,
 		},
 	})
 }
@@ -101,7 +103,7 @@ func create(ts *testscript.TestScript, name string) *os.File {
 func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value("servers").(map[string]*scriptServer)[args[0]]
 	if len(args) != 1 || s == nil {
-		ts.Fatalf("usage: stop NAME of serve")
+		ts.Fatalf("usage: shutdown NAME of serve")
 	}
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	select {

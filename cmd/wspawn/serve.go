@@ -34,7 +34,9 @@ told otherwise. A page for trying the service is printed at the start.`,
   wspawn --port 0 ./count.sh                  on any free port
   wspawn --static public ./chat.py            with web pages beside it
   wspawn --dir services                       the path names the program
-  wspawn --framing raw --binary nc db 5432    bytes instead of lines`,
+  wspawn --framing raw --binary nc db 5432    bytes instead of lines
+  wspawn --cgi ws_echo.py --upgrade           a program that speaks HTTP itself
+  wspawn --fastcgi unix:/run/php.sock --root public --index index.php`,
 		Args:                  cobra.ArbitraryArgs,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -107,6 +109,11 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 		fmt.Fprintf(&b, "serving    %s\n", strings.Join(c.Command, " "))
 	case c.Dir != "":
 		fmt.Fprintf(&b, "serving    programs in %s\n", c.Dir)
+	case c.Gateway.CGI != "":
+		fmt.Fprintf(&b, "serving    %s by CGI\n", c.Gateway.CGI)
+	case c.Gateway.Enabled():
+		protocol, backends := c.Gateway.Backends()
+		fmt.Fprintf(&b, "serving    %s by %s\n", strings.Join(backends, " "), protocol)
 	}
 	if c.Static != "" {
 		fmt.Fprintf(&b, "files      %s\n", c.Static)

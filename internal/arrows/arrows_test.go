@@ -39,9 +39,9 @@ var allowed = map[string][]string{
 
 	"internal/stdio":  {"wsframe", "spawner", "internal/rawio"},
 	"internal/client": {"wsframe"},
-	"internal/config": {"wsframe", "spawner", "internal/stdio", "internal/origin"},
+	"internal/config": {"cgi", "wsframe", "spawner", "internal/stdio", "internal/origin"},
 	"internal/host": {
-		"cgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
+		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch",
 	},
 }

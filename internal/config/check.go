@@ -47,6 +47,7 @@ func (c *Config) Check() error {
 	var p problems
 	c.checkListen(&p)
 	c.checkService(&p)
+	c.checkGateway(&p)
 	c.checkProgram(&p)
 	p.add("framing and streams", c.Stdio.Check())
 	for _, name := range c.Subprotocols {
@@ -117,6 +118,7 @@ func checkAddress(addr string) error {
 
 func (c *Config) checkService(p *problems) {
 	switch {
+	case c.Gateway.Enabled(): // see checkGateway
 	case len(c.Command) == 0 && c.Dir == "" && c.Static == "":
 		p.addf("command", "nothing to serve: give a program, for example: wspawn cat")
 	case len(c.Command) > 0 && c.Dir != "":
@@ -148,7 +150,7 @@ func (c *Config) checkProgram(p *problems) {
 	if c.MaxProcesses < 0 || c.StartRate < 0 {
 		p.addf("max-processes, start-rate", "negative limit")
 	}
-	if c.Watch && len(c.Command) == 0 {
+	if c.Watch && len(c.Command) == 0 && !c.Gateway.Enabled() {
 		p.addf("watch", "needs a program to watch; with a directory of programs each connection starts the newest anyway")
 	}
 	if c.Unbuffer {

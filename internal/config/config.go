@@ -7,6 +7,7 @@ package config
 import (
 	"time"
 
+	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/stdio"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -25,6 +26,9 @@ type Config struct {
 	// instead: the path names the program.
 	Command []string
 	Dir     string
+
+	// Gateway is a service that answers whole requests instead: CGI and its relatives.
+	Gateway Gateway
 
 	// Static is a directory of files for ordinary requests. Listings and DotFiles open it wider.
 	Static           string
@@ -80,6 +84,7 @@ func Default() *Config {
 		PassEnv:      DefaultPassEnv(),
 		MaxProcesses: 1024,
 		Drain:        15 * time.Second,
+		Gateway:      Gateway{Queue: cgi.DefaultMaxQueue},
 	}
 }
 

@@ -178,6 +178,9 @@ func (h *Host) stop(ctx context.Context) error {
 	if h.service.websocket != nil {
 		stopping.Go(func() { sessions = h.service.websocket.Shutdown(ctx) })
 	}
+	if h.service.gateway != nil {
+		stopping.Go(func() { h.service.gateway.Shutdown(ctx) })
+	}
 	stopping.Wait()
 	err := errors.Join(sessions, h.programs.Close(ctx))
 	h.server.Close()

@@ -31,11 +31,16 @@ type service struct {
 	header    http.Header
 	console   string // its path, or ""
 	watched   string // the file of the program, with Watch
-	closers   []func() error
+
+	gateway gateway        // answers all requests instead; nil: there is none
+	policy  *origin.Policy // who may upgrade there; nil: nobody can
+	log     *slog.Logger
+
+	closers []func() error
 }
 
 func newService(c *config.Config, software string, local bool, programs *spawner.Spawner, log *slog.Logger) (_ *service, err error) {
-	s := &service{}
+	s := &service{log: log}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -79,7 +84,13 @@ func newService(c *config.Config, software string, local bool, programs *spawner
 			s.websocket.Select = wsframe.Prefer(c.Subprotocols...)
 		}
 	}
-	return s, s.buildPlain(c, local)
+	if err := s.buildPlain(c, local); err != nil {
+		return nil, err
+	}
+	if c.Gateway.Enabled() {
+		err = s.buildGateway(c, software, programs, log)
+	}
+	return s, err
 }
 
 func (s *service) buildPlain(c *config.Config, local bool) error {
@@ -103,6 +114,10 @@ func (s *service) buildPlain(c *config.Config, local bool) error {
 			s.console = ConsolePath
 		}
 		mux.Handle(s.console, console.Handler(name))
+	}
+	if c.Gateway.Upgrade && (c.Console == "on" || c.Console == "auto" && local && answersAll(&c.Gateway)) {
+		s.console = ConsolePath
+		mux.Handle(s.console, console.Handler(gatewayName(&c.Gateway)))
 	}
 	return nil
 }
@@ -201,6 +216,10 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for name, values := range s.header {
 		w.Header()[name] = values
+	}
+	if s.gateway != nil {
+		s.serveGateway(w, r)
+		return
 	}
 	s.plain.ServeHTTP(w, r)
 }
