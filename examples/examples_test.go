@@ -44,8 +44,10 @@ func testMain(m *testing.M) int {
 }
 
 func compile() error {
-	if err := run("go", "build", "-o", filepath.Join(bin, "wspawn"), "../cmd/wspawn"); err != nil {
-		return err
+	for _, name := range []string{"wspawn", "scgi-cgi", "fcgi-cgi"} {
+		if err := run("go", "build", "-o", filepath.Join(bin, name), "../cmd/"+name); err != nil {
+			return err
+		}
 	}
 	for _, file := range glob("*.c") {
 		err := run("cc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-o", compiled(file), file)
@@ -78,7 +80,7 @@ func glob(pattern string) []string {
 	if err != nil {
 		panic(err)
 	}
-	return files
+	return slices.DeleteFunc(files, func(file string) bool { return filepath.Dir(file) == "testdata" })
 }
 
 // compiled returns where the program of a source file is: count-c for
@@ -467,7 +469,7 @@ func TestEveryExampleSaysHowToRunIt(t *testing.T) {
 		}
 		switch ext {
 		case "ws_echo.html":
-			command = "wspawn --cgi examples/ws_echo --upgrade --static examples/ws_echo"
+			command = "wspawn --cgi examples/ws_echo --upgrade --executable-only --static examples/ws_echo"
 		case "ws_echo.py", "ws_echo.pl":
 			command = "wspawn --cgi examples/ws_echo --upgrade"
 		case "ws_echo.c":

@@ -44,7 +44,7 @@ sub receive {
         } elsif ($opcode == CLOSE) {
             finish(substr $payload, 0, 2);
         } elsif ($opcode <= BINARY) {
-            fail(1002, 'fragments out of order') if ($opcode == CONTINUATION) != !defined $kind;
+            fail(1002, 'fragments out of order') if ($opcode == CONTINUATION) == !defined $kind;
             $kind = $opcode if $opcode != CONTINUATION;
             $message .= $payload;
             last if $final;
