@@ -150,7 +150,7 @@ func readHead(br *bufio.Reader, o *ResponseOptions) (*Response, error) {
 			// RFC 9112, section 5.2: a gateway replaces the old line folding.
 			if v := r.Header[last]; last != "" && len(v) > 0 {
 				if more := strings.Trim(string(line), " \t"); validValue(more) {
-					v[len(v)-1] += " " + more
+					v[len(v)-1] = strings.Trim(v[len(v)-1]+" "+more, " ")
 				}
 			}
 			continue
