@@ -292,6 +292,9 @@ func (c *call) run() (redirect *http.Request, err error) {
 	}()
 	c.body = startBody(c)
 	redirect, err = c.respond()
+	if err != errTunnel {
+		c.patience() // for what net/http still has to send: the last deadline may be long over
+	}
 	ex.Close()
 	c.body.end(err)
 	if err != nil && err != errTunnel && !errors.Is(err, http.ErrAbortHandler) {

@@ -179,6 +179,13 @@ func limits(t *testing.T, m Maker) {
 			t.Errorf("body %q", body)
 		}
 	})
+	t.Run("a slow end is no slow client", func(t *testing.T) {
+		c := Dial(t, Start(t, m(t, cgi.Options{ClientTimeout: short})))
+		c.Send(Request(Script(ok, "print:first", "pause:400ms")))
+		if body := c.Body(c.Head()); body != "first" {
+			t.Errorf("body %q", body)
+		}
+	})
 	t.Run("a large header block", func(t *testing.T) {
 		status(t, cgi.Options{MaxHeader: 1000}, Request(Script("print:X-A: "+strings.Repeat("x", 1000)+"\n\n")), 502)
 		status(t, cgi.Options{}, Request(Script("print:X-A: ", "count:70000", "print:\n\n")), 502)

@@ -277,7 +277,7 @@ func BenchmarkTunnel(b *testing.B) {
 	s.client.SetDeadline(time.Time{})
 	s.backend.SetDeadline(time.Time{})
 	const size = 64 << 10
-	go io.Copy(s.backend, s.backend)
+	go io.Copy(struct{ io.Writer }{s.backend}, struct{ io.Reader }{s.backend})
 	go func() {
 		p := make([]byte, size)
 		for range b.N {
@@ -287,6 +287,46 @@ func BenchmarkTunnel(b *testing.B) {
 	b.SetBytes(size)
 	b.ResetTimer()
 	if _, err := io.CopyN(io.Discard, s.client, int64(b.N)*size); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkDirect(b *testing.B) {
+	client, backend := pair(b)
+	client.SetDeadline(time.Time{})
+	const size = 64 << 10
+	go io.Copy(struct{ io.Writer }{backend}, struct{ io.Reader }{backend})
+	go func() {
+		p := make([]byte, size)
+		for range b.N {
+			client.Write(p)
+		}
+	}()
+	b.SetBytes(size)
+	b.ResetTimer()
+	if _, err := io.CopyN(io.Discard, client, int64(b.N)*size); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkSplice(b *testing.B) {
+	client, near := pair(b)
+	backend, far := pair(b)
+	client.SetDeadline(time.Time{})
+	backend.SetDeadline(time.Time{})
+	const size = 64 << 10
+	go io.Copy(struct{ io.Writer }{backend}, struct{ io.Reader }{backend})
+	go io.Copy(far, near)
+	go io.Copy(near, far)
+	go func() {
+		p := make([]byte, size)
+		for range b.N {
+			client.Write(p)
+		}
+	}()
+	b.SetBytes(size)
+	b.ResetTimer()
+	if _, err := io.CopyN(io.Discard, client, int64(b.N)*size); err != nil {
 		b.Fatal(err)
 	}
 }
