@@ -1,5 +1,13 @@
-// Package cgi knows what a program behind a web server is told about a
-// request: the meta-variables of RFC 3875.
+// Package cgi is the Common Gateway Interface, RFC 3875: what a program behind a
+// web server is told about a request, how it answers, and how it is run for
+// each request. Programs may also take over the connection with a 101 answer, to
+// speak WebSocket themselves.
+//
+// [Endpoint] runs programs. [Gateway] is the part of it that packages scgi and
+// fastcgi share: an http.Handler that needs to know how to reach the program, as an
+// [Exchange]. [ReadResponse] reads what programs answer.
+//
+// # Meta-variables
 //
 // [Variables] turns a request into one ordered list. Everything that hands
 // requests to programs or to other servers uses that list: the environment of
@@ -30,7 +38,7 @@
 // request bad too. All these errors are of type [*RequestError], to be
 // answered with 400 Bad Request.
 //
-// The caller decides which script a request means, who the user is, and which
-// variables of its own environment a program may have besides (PATH is not
-// one of the meta-variables and is not added here).
+// Who calls Variables decides which script a request means, who the user is, and
+// which variables of its own environment a program may have besides (PATH is not
+// one of the meta-variables; Endpoint adds one where there is none).
 package cgi
