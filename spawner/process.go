@@ -131,7 +131,6 @@ func (p *Process) CloseStdin() error { return p.Stdin.Close() }
 func (p *Process) ClosePipes() {
 	p.Stdin.Close()
 	p.Stdout.Close()
-	p.forgetReader()
 	if p.Stderr != nil {
 		p.Stderr.Close()
 	}

@@ -175,11 +175,3 @@ func newTable() (*os.File, error) {
 	}
 	return f, err
 }
-
-// WhenReadable calls f once, when Stdout has something to read or has ended, so that whoever reads a
-// quiet program need not keep a goroutine for it. f must not block. It reports false, and does nothing,
-// where that cannot be had: on other systems than Linux, and while the Spawner is closed. Only one call
-// may be outstanding, and Stdout must stay open until then; ClosePipes ends the wait without a call.
-func (p *Process) WhenReadable(f func()) bool { return false }
-
-func (p *Process) forgetReader() {}

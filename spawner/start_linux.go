@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +30,6 @@ type processSys struct {
 	pidfd     int32 // -1 once reaped; guarded by Process.mu
 	stderr    int32 // read end with StderrLog, or -1; guarded by Spawner.stderrMu
 	cgroupDir string
-	reader    atomic.Int32 // key of the last function that waited for stdout
 }
 
 // fds are descriptors that are closed together.

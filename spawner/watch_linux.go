@@ -21,19 +21,16 @@ type spawnerSys struct {
 	noGate   atomic.Bool     // ptrace was found to be forbidden
 	pipeSize sync.Once       // logs that pipes cannot be resized
 	buf      []byte          // for reading stderr; guarded by Spawner.stderrMu
-	readers  readers
 }
 
 // stderrChunk is how much of one program's stderr is read at a time, so that one that writes without end
 // does not keep the others from being read.
 const stderrChunk = 64 << 10
 
-// Kinds of events, in the second half of their data; the first half is the slot of the process, or the
-// key of the reader.
+// Kinds of events, in the second half of their data; the first half is the slot of the process.
 const (
 	onPidfd = iota
 	onStderr
-	onReadable
 )
 
 // setUp starts the watcher of s.
@@ -69,9 +66,6 @@ func (sys *spawnerSys) setUp(s *Spawner) error {
 func (sys *spawnerSys) tearDown() {
 	sys.epoll.Close()
 	<-sys.ended
-	for _, f := range sys.readers.end() {
-		f() // what they find now is the end
-	}
 }
 
 // watch has the watcher look after p.
@@ -124,12 +118,6 @@ func (s *Spawner) watcher() {
 			return
 		}
 		for _, ev := range events[:n] {
-			if ev.Pad == onReadable {
-				if f := s.sys.readers.take(ev.Fd); f != nil {
-					f()
-				}
-				continue
-			}
 			s.mu.Lock()
 			p := s.procs[ev.Fd]
 			s.mu.Unlock()

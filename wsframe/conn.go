@@ -53,6 +53,9 @@ type Conn struct {
 	current Part        // of the message that NextReader or ReadFrame is in
 	readErr *CloseError // what all reads return from now on
 	leaving bool        // somebody closes the network connection when all is said
+	heard   bool        // something has arrived since the loop of Receive began
+
+	quiet atomic.Pointer[quietReader] // nobody reads, because nothing arrives
 
 	// Write state. writing is held for one write, sending for one message.
 	sending sync.Mutex
@@ -219,7 +222,12 @@ func (c *Conn) tearDown() {
 	default:
 	}
 	c.life.stop()
-	c.out.Stop() // after this nobody waits in a write
+	c.out.Stop()                       // after this nobody waits in a write
+	if q := c.quiet.Load(); q != nil { // before the descriptor can be another one's
+		if w := q.wait.Load(); w != nil {
+			w.Forget()
+		}
+	}
 	if t, ok := c.nc.(*tls.Conn); ok && c.aborted.Load() {
 		t.NetConn().Close() // Close of t would try for 5 s to tell a peer who may not read
 	}
@@ -232,6 +240,7 @@ func (c *Conn) tearDown() {
 	}
 	c.mailbox.failPings()
 	close(c.done)
+	c.wakeUp()
 }
 
 func (c *Conn) endCause() *CloseError {

@@ -52,6 +52,16 @@ type Session interface {
 	Abort()
 }
 
+// A Starter is a Session that does not need a goroutine all the time, usually because it receives with
+// [Conn.ReceiveThen]. Of its methods, Start is called instead of Run.
+type Starter interface {
+	Session
+
+	// Start is Run, but returns at once, and calls done with what Run would have returned, exactly once
+	// and not from inside Start.
+	Start(ctx context.Context, c *Conn, done func(error))
+}
+
 // A Handler is the http.Handler that connects WebSocket clients to an Endpoint.
 //
 // For each request it checks the handshake and the origin, selects a subprotocol,
@@ -124,7 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	running = true
 	if stream.Extended(r) {
-		h.run(c, s) // the stream ends with the HTTP handler
+		h.runToEnd(c, s) // the stream ends with the HTTP handler
 		return
 	}
 	go h.run(c, s)
@@ -225,18 +235,44 @@ func (h *Handler) answer(w http.ResponseWriter, r *Request, s Session) (c *Conn)
 	return c
 }
 
-// run is the life of a session. Its frame stays on the stack all the time.
+// run is the life of a session, or the beginning of one that needs no goroutine. Its frame stays on the
+// stack all the time.
 func (h *Handler) run(c *Conn, s Session) {
+	if starter, ok := s.(Starter); ok {
+		starter.Start(h.sessions.running(), c, func(err error) { h.ended(c, h.logPanic(c, err)) })
+		return
+	}
+	h.runToEnd(c, s)
+}
+
+func (h *Handler) runToEnd(c *Conn, s Session) {
 	var err error
-	defer func() {
-		c.CloseNow()
-		defer h.sessions.leave(c)
-		if h.OnClose != nil {
-			h.OnClose(c, err)
-		}
-	}()
+	defer func() { h.closeBooks(c, err) }() // also when Run ends its goroutine
 	err = h.runSession(c, s)
 	sayGoodbye(c, err)
+}
+
+// ended is the end of a session that was started.
+func (h *Handler) ended(c *Conn, err error) {
+	defer h.closeBooks(c, err)
+	sayGoodbye(c, err)
+}
+
+func (h *Handler) closeBooks(c *Conn, err error) {
+	c.CloseNow()
+	defer h.sessions.leave(c)
+	if h.OnClose != nil {
+		h.OnClose(c, err)
+	}
+}
+
+func (h *Handler) logPanic(c *Conn, err error) error {
+	var p *panicError
+	if !errors.As(err, &p) {
+		return err
+	}
+	h.logger().Error("session panicked", "remote", c.RemoteAddr(), "panic", p.value, "stack", string(p.stack))
+	return errPanicked
 }
 
 // errPanicked stands for a panic of Run, which is logged where it is recovered.
@@ -245,8 +281,7 @@ var errPanicked = errors.New("session panicked")
 func (h *Handler) runSession(c *Conn, s Session) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.logger().Error("session panicked", "remote", c.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
-			err = errPanicked
+			err = h.logPanic(c, &panicError{p, debug.Stack()})
 		}
 	}()
 	return s.Run(h.sessions.running(), c)

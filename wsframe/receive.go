@@ -2,7 +2,6 @@ package wsframe
 
 import (
 	"bytes"
-	"io"
 	"net"
 
 	"github.com/wspawn/wspawn/internal/rawio"
@@ -19,29 +18,8 @@ import (
 func (c *Conn) Receive(handle func(*Batch) error) error {
 	c.reading.Lock()
 	defer c.unlockReading()
-	if c.readErr != nil {
-		return c.readErr
-	}
-	c.current = Part{}
-	c.batch.handle = handle
-	err := c.receiveRest()
-	if err == nil {
-		c.life.waiting()
-		err = c.in.Loop(c.receive)
-		c.life.received()
-		if err == nil {
-			err = io.EOF
-		}
-	}
-	c.batch.handle = nil
-	if e := c.batch.handlerErr; e != nil {
-		c.batch.handlerErr = nil
-		if c.batch.err != nil { // the handler had come to the end before it failed
-			c.endRead(c.batch.err)
-		}
-		return e
-	}
-	return c.readFailed(err)
+	err, _ := c.receiveUntil(handle, nil)
+	return err
 }
 
 // receiveRest handles what was read before Receive was called.
@@ -66,6 +44,7 @@ func (c *Conn) receive(chunk []byte) error {
 	if c.aborted.Load() {
 		return net.ErrClosed
 	}
+	c.heard = true
 	c.life.received()
 	err := c.batch.run(chunk)
 	c.life.waiting()

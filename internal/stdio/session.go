@@ -33,9 +33,10 @@ type session struct {
 	silent  atomic.Bool   // the output of the program has ended
 	stuck   chan struct{} // closed when the program cannot be stopped
 
-	pumping    bool          // pumpOutput has begun; it and stderr belong to that
-	stderr     chan int64    // with PassStderr: gets the bytes of stderr at its end
-	detached   atomic.Bool   // no goroutine reads the output, see resume
+	pumping    bool        // pumpOutput has begun; it and stderr belong to that
+	stderr     chan int64  // with PassStderr: gets the bytes of stderr at its end
+	detached   atomic.Bool // no goroutine reads the output, see resume
+	wait       atomic.Pointer[rawio.Wait]
 	outputDone chan struct{} // closed at the end of the output and the program
 }
 
@@ -51,6 +52,13 @@ func (s *session) Abort() {
 
 // Run runs the session to its end: the connection is closed and the process is gone.
 func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
+	ended := make(chan error, 1)
+	s.Start(ctx, c, func(err error) { ended <- err })
+	return <-ended
+}
+
+// Start runs the session without keeping a goroutine for a client or a program that is quiet.
+func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) {
 	o := &s.e.Options
 	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.o = o
@@ -62,12 +70,17 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 		s.open = nil
 	}
 	s.outputDone = make(chan struct{})
-	go s.pumpOnLargeStack()
+	go s.pumpOutput()
+	c.ReceiveThen(s.receive, func(err error) {
+		s.end(ctx, err)
+		done(err)
+	})
+}
 
-	err := c.Receive(s.receive)
-
-	// The client has left, or has answered our Close frame. The program gets what is queued for it
-	// and the end of its input; then the ladder.
+// end follows the end of the connection: the client has left, or has answered our Close frame. The
+// program gets what is queued for it and the end of its input; then the ladder.
+func (s *session) end(ctx context.Context, err error) {
+	o := &s.e.Options
 	var end *wsframe.CloseError
 	if !errors.As(err, &end) {
 		end = &wsframe.CloseError{Code: wsframe.CloseAbnormal, Reason: err.Error(), Err: err}
@@ -92,7 +105,6 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 	<-s.outputDone
 	s.process.ClosePipes()
 	s.ended(end, stopErr)
-	return err
 }
 
 // receive is the direction from the client to the program.
@@ -165,8 +177,7 @@ func (s *session) pumpOutput() {
 }
 
 // quietAfter is how long a program has to be quiet before its session gives up the goroutine that
-// waits for it. Its stack and its share of the scheduler's tables are a quarter of what an idle session
-// costs. The first message after that starts another one; in a conversation nothing changes.
+// waits for it. Its stack is a third of what an idle session costs. The first message after that starts another one; in a conversation nothing changes.
 const quietAfter = 200 * time.Millisecond
 
 // readOutput reads the output to its end. It reports false when the program is quiet, and resume will
@@ -184,8 +195,11 @@ func (s *session) readOutput() (ended bool) {
 			continue
 		}
 		s.detached.Store(true)
-		if s.process.WhenReadable(s.resume) {
-			if s.cut.Load() {
+		if wait, ok := rawio.WhenReadable(s.process.Stdout, s.resume); ok {
+			s.wait.Store(&wait)
+			if !s.detached.Load() { // resumed already, maybe by somebody who did not know the wait
+				wait.Forget()
+			} else if s.cut.Load() {
 				s.resume()
 			}
 			return false
@@ -214,26 +228,12 @@ func (s *session) setQuietDeadline(on bool) {
 // resume starts reading again, if it was given up.
 func (s *session) resume() {
 	if s.detached.CompareAndSwap(true, false) {
-		go s.pumpOnLargeStack()
+		if wait := s.wait.Load(); wait != nil {
+			wait.Forget()
+		}
+		go s.pumpOutput()
 	}
 }
-
-// pumpOnLargeStack is pumpOutput on a stack of 8 KiB, where the one of receive has 4. Stacks of one size
-// share spans of memory, which are free when all in them are: with one size, the stacks of the quiet
-// half of all sessions' goroutines would free nothing.
-func (s *session) pumpOnLargeStack() {
-	growStack()
-	s.pumpOutput()
-}
-
-//go:noinline
-func growStack() {
-	var frame [4 << 10]byte
-	touch(&frame)
-}
-
-//go:noinline
-func touch(*[4 << 10]byte) {}
 
 // errCut ends reading.
 var errCut = errors.New("output cut off")
