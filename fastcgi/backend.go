@@ -19,6 +19,9 @@ const (
 	// starveTime is how long a new connection may be without an answer before
 	// idle ones are suspected to hold what it waits for.
 	starveTime = 100 * time.Millisecond
+	// restTime is how long a connection must have been idle for a request that
+	// must not be sent twice.
+	restTime = 50 * time.Millisecond
 )
 
 // A backend is one address and its connections.
@@ -77,7 +80,7 @@ func (b *backend) open(ctx context.Context, x *Exchange) (carrier, error) {
 		}
 	}
 	for {
-		s, err := b.take(ctx)
+		s, err := b.take(ctx, x.safe)
 		if err != nil {
 			return nil, err
 		}
@@ -124,25 +127,37 @@ func (b *backend) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // take returns an idle connection, or a new one.
-func (b *backend) take(ctx context.Context) (*single, error) {
+//
+// A process that has done its share (php-fpm: pm.max_requests) closes its connection
+// a moment after the end of the last request, and may swallow what comes
+// in between. A request that must not be sent twice stays clear of that moment.
+func (b *backend) take(ctx context.Context, safe bool) (*single, error) {
 	for {
 		b.mu.Lock()
 		if b.closed {
 			b.mu.Unlock()
 			return nil, net.ErrClosed
 		}
-		if n := len(b.idle); n > 0 {
-			s := b.idle[n-1]
-			b.idle = b.idle[:n-1]
+		i := len(b.idle) - 1
+		if i > 0 && !safe {
+			i = 0 // the one that has rested longest
+		}
+		if i >= 0 {
+			s, n := b.idle[i], len(b.idle)
+			b.idle = slices.Delete(b.idle, i, i+1)
+			rested := time.Since(s.since) >= restTime
 			b.mu.Unlock()
 			if n > 1 {
 				wake(b.freed) // there is one for the next that waits, too
 			}
 			s.idle.Stop()
-			if !stale(s.nc) {
+			if (safe || rested) && !stale(s.nc) {
 				return s, nil
 			}
 			b.drop(s)
+			if !safe && !rested { // a new one, for which the process of this one is free now
+				return b.dialSingle(ctx)
+			}
 			continue
 		}
 		if b.c.MaxConns <= 0 || b.conns < b.c.MaxConns {
@@ -200,6 +215,7 @@ func (b *backend) put(s *single) {
 		return
 	}
 	s.idle = time.AfterFunc(or(b.c.IdleTimeout, DefaultIdleTimeout), func() { b.expire(s) })
+	s.since = time.Now()
 	b.idle = append(b.idle, s)
 	b.mu.Unlock()
 	wake(b.freed)

@@ -22,7 +22,7 @@ const (
 	DefaultMaxIdle        = 32
 	DefaultIdleTimeout    = 10 * time.Second
 	DefaultMaxRequests    = 1024
-	DefaultProbeTimeout   = time.Second
+	DefaultProbeTimeout   = 500 * time.Millisecond
 	DefaultStallTimeout   = 2 * time.Second
 	DefaultWriteTimeout   = 60 * time.Second
 )
@@ -66,7 +66,7 @@ type Client struct {
 	// asked whether they could.
 	NoMultiplex bool
 	// ProbeTimeout bounds that question. A backend that leaves it open is
-	// treated as one that cannot, and asked again after a minute. 0 = 1 s.
+	// treated as one that cannot, and asked again after a minute. 0 = 500 ms.
 	ProbeTimeout time.Duration
 	// MaxRequests is how many requests may share a connection; a backend that says
 	// less (FCGI_MAX_REQS) gets less. 0 = 1024.
@@ -94,8 +94,8 @@ type Client struct {
 
 // splitAddress is what Backends describes.
 func splitAddress(s string) (network, address string, err error) {
-	if path, ok := strings.CutPrefix(s, "unix:"); ok || strings.HasPrefix(s, "/") {
-		if path = strings.TrimPrefix(s, "unix:"); path == "" {
+	if path := strings.TrimPrefix(s, "unix:"); path != s || strings.HasPrefix(s, "/") {
+		if path == "" {
 			return "", "", fmt.Errorf("fastcgi backend %q: the path is missing", s)
 		}
 		return "unix", path, nil

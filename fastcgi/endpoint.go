@@ -9,9 +9,13 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/wspawn/wspawn/cgi"
 )
+
+// DefaultUpgradeWait is that of [Endpoint].
+const DefaultUpgradeWait = 10 * time.Second
 
 // An Endpoint is the http.Handler that hands requests to FastCGI backends in the
 // responder role, WebSocket upgrades included where Options.Upgrade allows them.
@@ -56,6 +60,13 @@ type Endpoint struct {
 	// cgi.fix_pathinfo.
 	BrokenScriptFilename bool
 
+	// UpgradeWait is for backends that wait for the end of the input of an upgrade
+	// request before they answer anything (fcgiwrap, also PHP with some frameworks), which
+	// is held back because the answer may be a 101. When nothing has come for so
+	// long, it is sent, and the answer can only be an ordinary one. 0 = 10 s,
+	// negative = never.
+	UpgradeWait time.Duration
+
 	// Vars edits what else goes into the meta-variables. Its errors are those of
 	// cgi.Gateway.Vars. Optional.
 	Vars func(r *http.Request, v *cgi.Vars) error
@@ -86,6 +97,9 @@ func (e *Endpoint) open(ctx context.Context, r *cgi.Request) (cgi.Exchange, erro
 	x, err := e.Client.Open(ctx, RoleResponder, r.Vars, r.HasBody() || r.Upgrade)
 	if err != nil {
 		return nil, err
+	}
+	if wait := or(e.UpgradeWait, DefaultUpgradeWait); r.Upgrade && wait > 0 {
+		x.endInputAfter(wait)
 	}
 	return x, nil
 }
@@ -122,6 +136,7 @@ func (e *Endpoint) vars(r *http.Request) (cgi.Vars, error) {
 	if e.StripRequestURI != "" {
 		v.RequestURI = stripped(r.RequestURI, e.StripRequestURI)
 	}
+	v.Extra = append(v.Extra, Variables(r.Context())...)
 	if e.Vars != nil {
 		return v, e.Vars(r, &v)
 	}

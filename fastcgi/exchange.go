@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
@@ -47,7 +46,7 @@ type Exchange struct {
 	done     bool // Read has seen the end
 	readBy   time.Time
 	writeBy  time.Time
-	attempts int
+	patience *time.Timer // see Endpoint.UpgradeWait
 }
 
 // Read returns output of the application, io.EOF behind a request that ended in
@@ -158,8 +157,11 @@ func (x *Exchange) again(on carrier, err error) bool {
 	}
 	// A reset means that the backend closed before it had read all of this. After
 	// an orderly end it may have worked on the request.
-	unread := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-	if !unread && !(x.safe && errors.Is(err, io.ErrUnexpectedEOF)) {
+	early := unread(err)
+	if s, ok := on.(*single); ok && s.reset.Load() {
+		early = true // the kernel says so only once, and said it to the one who wrote
+	}
+	if !early && !(x.safe && errors.Is(err, io.ErrUnexpectedEOF)) {
 		return false
 	}
 	on.abort() // and so a write on it ends
@@ -225,12 +227,26 @@ func (x *Exchange) Close() error {
 		return nil
 	}
 	x.closed = true
+	if x.patience != nil {
+		x.patience.Stop()
+	}
 	if x.done {
 		x.on.release()
 	} else {
 		x.on.abort()
 	}
 	return nil
+}
+
+// endInputAfter ends the input if nothing has been answered by then.
+func (x *Exchange) endInputAfter(d time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.patience = time.AfterFunc(d, func() {
+		if !x.answered.Load() {
+			x.CloseWrite()
+		}
+	})
 }
 
 // over turns the end of a request into what Read returns.

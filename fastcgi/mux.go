@@ -43,8 +43,7 @@ type mux struct {
 	served  int
 	idle    *time.Timer
 
-	parser  Parser  // of the goroutine that reads
-	current *stream // whose record the parser is in
+	parser Parser // of the goroutine that reads
 }
 
 func newMux(b *backend, nc net.Conn, can multiplexing) *mux {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/rawio"
 )
 
 // AppendPairs appends name-value pairs (section 3.4), the content of PARAMS
@@ -75,15 +76,28 @@ func cutLength(b []byte) (n uint32, rest []byte, ok bool) {
 
 // paramRecords is everything that stands in front of the input of a request:
 // BEGIN_REQUEST, the parameters in as many records as they need, and their
-// end.
+// end. A pair is divided between records only if it does not fit into one: PHP
+// reads each record by itself.
 func paramRecords(id uint16, role Role, keepConn bool, list cgi.List) []byte {
-	n := 0
+	n := 4 * HeaderLen
 	for _, v := range list {
 		n += len(v.Name) + len(v.Value) + 8
 	}
-	pairs := AppendPairs(make([]byte, 0, n), list)
-	b := make([]byte, 0, len(pairs)+(len(pairs)/sentContent+4)*HeaderLen)
-	b = AppendBegin(b, id, role, keepConn)
-	b = AppendStream(b, TypeParams, id, pairs)
+	b := AppendBegin(make([]byte, 0, n+n/1024), id, role, keepConn)
+	pairs := rawio.GetBuffer()
+	defer rawio.PutBuffer(pairs)
+	have := pairs[:0]
+	for i := range list {
+		if size := len(list[i].Name) + len(list[i].Value) + 8; len(have)+size > sentContent {
+			b = AppendStream(b, TypeParams, id, have)
+			have = pairs[:0]
+			if size > sentContent {
+				b = AppendStream(b, TypeParams, id, AppendPairs(nil, list[i:i+1]))
+				continue
+			}
+		}
+		have = AppendPairs(have, list[i:i+1])
+	}
+	b = AppendStream(b, TypeParams, id, have)
 	return AppendRecord(b, TypeParams, id, nil)
 }

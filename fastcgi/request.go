@@ -169,6 +169,7 @@ func (q *request) httpRequest(list cgi.List) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.URL.Scheme, r.URL.Host = "", "" // as in requests of net/http
 	if r.RequestURI = params["REQUEST_URI"]; r.RequestURI == "" {
 		r.RequestURI = r.URL.RequestURI()
 	}

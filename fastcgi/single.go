@@ -2,10 +2,12 @@ package fastcgi
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/rawio"
@@ -53,7 +55,9 @@ type single struct {
 	finished bool
 	result   error
 
+	reset   atomic.Bool // a write has failed: not all of the request was read
 	dropped atomic.Bool
+	since   time.Time   // when it was put into the pool
 	idle    *time.Timer // closes the connection while it is in the pool
 
 	// These belong to the backend and its lock, see backend.starve.
@@ -108,11 +112,10 @@ func (s *single) read(p []byte) (n int, err error) {
 		case n > 0 && !s.moreBuffered():
 			return n, nil
 		case s.errLeft > 0:
-			piece, err := s.br.Peek(1)
-			if err != nil {
+			if _, err := s.br.Peek(1); err != nil {
 				return n, lost(err)
 			}
-			piece, _ = s.br.Peek(min(s.errLeft, s.br.Buffered()))
+			piece, _ := s.br.Peek(min(s.errLeft, s.br.Buffered()))
 			s.e.stderr.write(piece)
 			s.errLeft -= len(piece)
 			s.br.Discard(len(piece))
@@ -188,6 +191,7 @@ func (s *single) write(p []byte) error {
 		}
 		n := min(len(p), sentContent)
 		if _, err := s.nc.Write(AppendRecord(buf[:0], TypeStdin, singleID, p[:n])); err != nil {
+			s.reset.Store(unread(err))
 			return err
 		}
 		p = p[n:]
@@ -202,10 +206,12 @@ func (s *single) closeWrite() error {
 		return nil
 	}
 	_, err := s.nc.Write(AppendRecord(nil, TypeStdin, singleID, nil))
-	if err == nil {
-		s.ended.Store(true)
+	if err != nil {
+		s.reset.Store(unread(err))
+		return err
 	}
-	return err
+	s.ended.Store(true)
+	return nil
 }
 
 // heard notes that the backend has taken the connection up.
@@ -236,6 +242,12 @@ func (s *single) abort() {
 
 func (s *single) setReadDeadline(t time.Time) error  { return s.nc.SetReadDeadline(t) }
 func (s *single) setWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }
+
+// unread reports whether err means that the peer closed before it had read
+// everything.
+func unread(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // lost names the end of a connection in the middle of a request.
 func lost(err error) error {
