@@ -48,7 +48,8 @@ type Program struct {
 	MaxStderrLine int
 	// Stop is how it is stopped. nil = [DefaultLadder].
 	Stop Ladder
-	// GiveUp is how long Stop waits after SIGKILL before it returns [ErrStuck]. 0 = 1 s.
+	// GiveUp is how long Stop waits after SIGKILL before it returns [ErrStuck]. 0 = 5 s: a machine that is
+	// overloaded takes its time for that as well.
 	GiveUp time.Duration
 	// Linger is how long others of its group may keep stdout open after the program itself
 	// ended. The reader of Stdout applies it, see [Process.Linger]. 0 = 500 ms.
@@ -121,7 +122,7 @@ func (p *Program) giveUp() time.Duration {
 	if p.GiveUp > 0 {
 		return p.GiveUp
 	}
-	return time.Second
+	return 5 * time.Second
 }
 
 // Look finds a program the way Start does: a name with a slash is a file, relative to dir (to the current
