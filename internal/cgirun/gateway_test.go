@@ -42,7 +42,10 @@ func programVars(t *testing.T) cgi.Vars {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cgi.Vars{ScriptFilename: self, Extra: []cgi.Var{{Name: gatewaytest.Variable, Value: "1"}}}
+	return cgi.Vars{ScriptFilename: self, Extra: []cgi.Var{
+		{Name: gatewaytest.Variable, Value: "1"},
+		{Name: "GORACE", Value: "atexit_sleep_ms=0"}, // the race detector's second at the end of each program
+	}}
 }
 
 // behind starts a server of h until the end of the test.
