@@ -288,7 +288,9 @@ func TestHandlersOfAllKinds(t *testing.T) {
 		w.Header()["X-A"] = []string{"1\r\nX-Evil: 1", "2"}
 		io.WriteString(w, "body")
 	})
-	mux.HandleFunc("/unread", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "too much", http.StatusRequestEntityTooLarge) })
+	mux.HandleFunc("/unread", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "too much", http.StatusRequestEntityTooLarge)
+	})
 	a := serve(t, &Server{Handler: mux, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	ask := func(pairs ...string) gateway {
 		g := connect(t, a)
