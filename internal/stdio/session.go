@@ -33,11 +33,15 @@ type session struct {
 	silent  atomic.Bool   // the output of the program has ended
 	stuck   chan struct{} // closed when the program cannot be stopped
 
-	pumping    bool        // pumpOutput has begun; it and stderr belong to that
-	stderr     chan int64  // with PassStderr: gets the bytes of stderr at its end
-	detached   atomic.Bool // no goroutine reads the output, see resume
-	wait       atomic.Pointer[rawio.Wait]
-	outputDone chan struct{} // closed at the end of the output and the program
+	pumping    bool                        // pumpOutput has begun; it and stderr belong to that
+	stderr     chan int64                  // with PassStderr: gets the bytes of stderr at its end
+	quiet      atomic.Pointer[quietOutput] // no goroutine reads the output, see resume; nil: one does
+	outputDone chan struct{}               // closed at the end of the output and the program
+}
+
+// A quietOutput is one time that the output is not read, because there is none.
+type quietOutput struct {
+	wait atomic.Pointer[rawio.Wait] // nil at first
 }
 
 // Abort stops the program of a session whose handshake failed. It does not wait for that; the Close
@@ -177,7 +181,8 @@ func (s *session) pumpOutput() {
 }
 
 // quietAfter is how long a program has to be quiet before its session gives up the goroutine that
-// waits for it. Its stack is a third of what an idle session costs. The first message after that starts another one; in a conversation nothing changes.
+// waits for it. Its stack is a third of what an idle session costs. The first message after that starts
+// another one; in a conversation nothing changes.
 const quietAfter = 200 * time.Millisecond
 
 // readOutput reads the output to its end. It reports false when the program is quiet, and resume will
@@ -194,17 +199,19 @@ func (s *session) readOutput() (ended bool) {
 		case s.out.total != before: // not quiet at all
 			continue
 		}
-		s.detached.Store(true)
-		if wait, ok := rawio.WhenReadable(s.process.Stdout, s.resume); ok {
-			s.wait.Store(&wait)
-			if !s.detached.Load() { // resumed already, maybe by somebody who did not know the wait
+		q := new(quietOutput)
+		s.quiet.Store(q)
+		wait, ok := rawio.WhenReadable(s.process.Stdout, s.resume)
+		switch {
+		case ok:
+			q.wait.Store(&wait)
+			if s.quiet.Load() != q { // resumed already, maybe by somebody who did not know the wait
 				wait.Forget()
 			} else if s.cut.Load() {
 				s.resume()
 			}
 			return false
-		}
-		if !s.detached.CompareAndSwap(true, false) {
+		case !s.quiet.CompareAndSwap(q, nil):
 			return false // the cut came in between, and started another goroutine
 		}
 		mayDetach = false
@@ -227,8 +234,8 @@ func (s *session) setQuietDeadline(on bool) {
 
 // resume starts reading again, if it was given up.
 func (s *session) resume() {
-	if s.detached.CompareAndSwap(true, false) {
-		if wait := s.wait.Load(); wait != nil {
+	if q := s.quiet.Swap(nil); q != nil {
+		if wait := q.wait.Load(); wait != nil {
 			wait.Forget()
 		}
 		go s.pumpOutput()
