@@ -125,6 +125,7 @@ func TestOneStalledReaderHoldsUpNobody(t *testing.T) {
 
 // A backend that shares connections without counting.
 func TestAStalledReaderIsAbortedWhereNothingIsCounted(t *testing.T) {
+	told := make(chan bool, 1)
 	addr := backendFunc(t, func(n int, w *wire) {
 		if n == 0 {
 			w.expect(TypeGetValues)
@@ -139,6 +140,7 @@ func TestAStalledReaderIsAbortedWhereNothingIsCounted(t *testing.T) {
 		if id, _ := w.expect(TypeAbortRequest); id != first {
 			t.Errorf("aborted %d", id)
 		}
+		told <- true
 		w.say(end(first, 0, 0))
 		w.r.ReadByte()
 	})
@@ -150,4 +152,5 @@ func TestAStalledReaderIsAbortedWhereNothingIsCounted(t *testing.T) {
 	if _, err := io.ReadAll(stalled); err == nil {
 		t.Error("the stalled request ended in order")
 	}
+	<-told // before the client is closed
 }
