@@ -43,6 +43,7 @@ type Host struct {
 	log       *slog.Logger
 	listeners []net.Listener
 	server    *http.Server
+	fresh     fresh
 	service   *service
 	programs  *spawner.Spawner
 	watcher   *watch.Watcher // nil: nothing is watched
@@ -93,6 +94,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnState:         h.fresh.track,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	if certificates != nil {
@@ -172,6 +174,7 @@ func (h *Host) programChanged(files []string) {
 
 func (h *Host) stop(ctx context.Context) error {
 	h.closeListeners()
+	h.fresh.close()
 	var stopping sync.WaitGroup
 	var sessions error
 	stopping.Go(func() { h.server.Shutdown(ctx) })

@@ -99,6 +99,30 @@ func TestStoppingServerSaysGoodbyeAndStopsPrograms(t *testing.T) {
 	}
 }
 
+// Browsers open connections in advance. net/http alone would wait for them.
+func TestConnectionThatAsksNothingDoesNotHoldUpTheEnd(t *testing.T) {
+	h, stop := run(t, settings("cat"))
+	nc, err := net.Dial("tcp", h.listeners[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	dial(t, h, "/", nil) // so the other one has been accepted as well
+	closed := make(chan error, 1)
+	go func() {
+		_, err := nc.Read(make([]byte, 1))
+		closed <- err
+	}()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("the connection is still open")
+	}
+}
+
 func TestProgramSeesTheRequestAndOnlyListedVariables(t *testing.T) {
 	t.Setenv("SECRET", "of the server")
 	cfg := settings("sh", "-c", "env | sort; echo end")
