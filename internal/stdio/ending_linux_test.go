@@ -57,23 +57,20 @@ func TestGrandchildrenThatEscapeDoNotHoldTheSession(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			p := sh("setsid " + tt.command + " & echo $!; sleep 0.2; exit 0")
+			name, _ := signalFile(t)
+			p := waiting("setsid "+tt.command+" & echo $! > \"$1\"; sleep 0.2; exit 0", name)
 			p.Linger = 50 * time.Millisecond
 			s := serve(t, p, serviceOptions{})
 			c := s.connect()
-			f := c.next()
-			for f.payload[0] == 'y' {
-				f = c.next()
-			}
-			pid, err := strconv.Atoi(f.payload)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer syscall.Kill(pid, syscall.SIGKILL)
 			if _, end := c.all(); end != closing(1000, "exit status 0") {
 				t.Errorf("got %v", end)
 			}
 			s.summary(0)
+			pid, err := strconv.Atoi(strings.TrimSpace(readFile(t, name)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			syscall.Kill(pid, syscall.SIGKILL)
 		})
 	}
 }
