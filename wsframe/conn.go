@@ -94,6 +94,10 @@ func (c *Conn) Subprotocol() string { return c.protocol }
 // Role returns which end of the connection this is.
 func (c *Conn) Role() Role { return c.role }
 
+// FragmentSize returns Options.FragmentSize, for those who use [Conn.WriteEncoded] and so have to
+// observe it themselves; 0 means that messages are not cut.
+func (c *Conn) FragmentSize() int { return c.o.fragmentSize() }
+
 // RemoteAddr returns the address of the peer of the network connection.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 

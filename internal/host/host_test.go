@@ -213,6 +213,27 @@ func TestDirectoryOfProgramsIsWalked(t *testing.T) {
 	}
 }
 
+func TestFragmentSizeCutsMessages(t *testing.T) {
+	c := settings("cat")
+	c.Conn.FragmentSize = 4
+	h, _ := run(t, c)
+	conn := dial(t, h, "/", nil)
+	conn.WriteMessage(wsframe.OpText, []byte("grüße, all"))
+	var frames []string
+	for {
+		f, err := conn.ReadFrame(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frames = append(frames, string(f.Payload)); f.Fin {
+			break
+		}
+	}
+	if got := strings.Join(frames, "|"); got != "grü|ße,| all" {
+		t.Errorf("fragments %q", got)
+	}
+}
+
 func TestLimitOfProcessesIs503WithRetryAfter(t *testing.T) {
 	c := settings("cat")
 	c.MaxProcesses = 1

@@ -253,6 +253,12 @@ func (d *decoder) emit(buf []byte, start, end int, op wsframe.Opcode, fin, last 
 		return
 	}
 	n := end - start
+	if size := d.conn.FragmentSize(); size > 0 && fin && op != wsframe.OpContinuation && (n > size || d.stream != "") {
+		// With two streams all messages go this way, or one would come between the fragments of another.
+		d.flush()
+		d.err = d.conn.WriteMessage(op, buf[start:end])
+		return
+	}
 	if n >= large || last && len(d.frames) == 0 {
 		d.flush()
 		h := wsframe.PutHeader(buf[:start], op, fin, int64(n))
