@@ -183,8 +183,9 @@ func (b *body) settled() bool {
 	return b.consumed.Load()
 }
 
-// end waits for the goroutine. The exchange is closed already.
-func (b *body) end(err error) {
+// end waits for the goroutine. The exchange is closed already. With answered the client gets what net/http
+// holds of the answer first; without, a flush would be one.
+func (b *body) end(answered bool) {
 	if !b.running() {
 		return
 	}
@@ -192,7 +193,7 @@ func (b *body) end(err error) {
 	b.ending = true
 	b.mu.Unlock()
 	deadline := time.Unix(1, 0)
-	if err == nil {
+	if answered {
 		b.c.rc.Flush()
 		deadline = time.Now().Add(discardTime)
 	}

@@ -296,7 +296,7 @@ func (c *call) run() (redirect *http.Request, err error) {
 		c.patience() // for what net/http still has to send: the last deadline may be long over
 	}
 	ex.Close()
-	c.body.end(err)
+	c.body.end(err == nil && redirect == nil)
 	if err != nil && err != errTunnel && !errors.Is(err, http.ErrAbortHandler) {
 		// A body that could not be read came first: it ended the response, and for net/http the client is gone
 		// then, whatever the reason.
