@@ -47,7 +47,8 @@ func TestFinishKillsGrandchildren(t *testing.T) {
 
 func TestStopSignalsTheWholeGroup(t *testing.T) {
 	s := newSpawner(t, Config{})
-	prog := sh(`sh -c 'trap "echo child; exit" TERM; echo $$; while :; do sleep 0.01; done' & trap "wait; exit 0" TERM; wait`)
+	// The leader announces itself only when its trap is set and its child is ready.
+	prog := sh(`trap "wait; exit 0" TERM; sh -c 'trap "echo child; exit" TERM; echo $$; while :; do sleep 0.01; done' & wait`)
 	prog.Stop = Ladder{{0, syscall.SIGTERM}, {bound, os.Kill}}
 	p := start(t, s, prog, StartOptions{})
 	r := bufio.NewReader(p.Stdout)
