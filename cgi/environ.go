@@ -1,10 +1,12 @@
 package cgi
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -69,9 +71,29 @@ type Vars struct {
 	// UniqueID is UNIQUE_ID. Empty: a new [NewUniqueID].
 	UniqueID string
 
-	// Extra is appended in this order. A name that exists already gets the
-	// new value in its old place.
+	// Extra is appended in this order, behind the variables of [WithVars]. A name
+	// that exists already gets the new value in its old place.
 	Extra []Var
+}
+
+type varsKey struct{}
+
+// WithVars returns a context for requests that are to be described with these variables
+// as well. It is for what stands in front of an endpoint of whatever kind and has found
+// something out, such as who the user is: REMOTE_USER and AUTH_TYPE among them mean the
+// same as those of [Vars], and win over them. Variables that ctx has already stay, unless
+// they have the same name.
+func WithVars(ctx context.Context, vars ...Var) context.Context {
+	all := slices.Clone(contextVars(ctx))
+	for _, v := range vars {
+		all.Set(v.Name, v.Value)
+	}
+	return context.WithValue(ctx, varsKey{}, all)
+}
+
+func contextVars(ctx context.Context) List {
+	l, _ := ctx.Value(varsKey{}).(List)
+	return l
 }
 
 // Environ returns [Variables] as "NAME=value" strings, the environment of a
@@ -84,8 +106,8 @@ func Environ(r *http.Request, v Vars) ([]string, error) {
 	return list.Environ(), nil
 }
 
-// Variables returns the meta-variables of a request. Errors caused by the
-// client are of type [*RequestError]. The request is not changed.
+// Variables returns the meta-variables of a request, those of [WithVars] among
+// them. Errors caused by the client are of type [*RequestError]. The request is not changed.
 //
 // A request body of unknown length (ContentLength below zero) has no
 // CONTENT_LENGTH; a caller that needs one first reads the body. Upgrades have
@@ -99,13 +121,20 @@ func Variables(r *http.Request, v Vars) (List, error) {
 	if err != nil {
 		return nil, err
 	}
+	found := contextVars(r.Context())
+	if user, ok := found.Lookup("REMOTE_USER"); ok {
+		v.RemoteUser = user
+	}
+	if how, ok := found.Lookup("AUTH_TYPE"); ok {
+		v.AuthType = how
+	}
 	scheme := v.Scheme
 	if scheme == "" {
 		scheme = schemeOf(r)
 	}
 	server := serverOf(r, v, scheme)
 
-	l := make(List, 0, 24+len(headers)+len(v.Extra))
+	l := make(List, 0, 24+len(headers)+len(found)+len(v.Extra))
 	add := func(name, value string) { l = append(l, Var{name, value}) }
 	addIf := func(name, value string) {
 		if value != "" {
@@ -175,6 +204,9 @@ func Variables(r *http.Request, v Vars) (List, error) {
 	}
 	add("UNIQUE_ID", id)
 
+	for _, e := range found {
+		l.Set(e.Name, e.Value)
+	}
 	for _, e := range v.Extra {
 		l.Set(e.Name, e.Value)
 	}

@@ -16,9 +16,9 @@ import (
 // An Authorizer is a middleware that asks a backend in the authorizer role
 // (specification, section 6.3) before it lets a request pass. The backend sees
 // the header of the request and nothing of its body. Status 200 lets it pass,
-// and header fields "Variable-NAME: value" become variables of what follows, see
-// [Variables]; anything else is the answer to the client. A backend that fails
-// is answered with 502 or 503: nothing passes then.
+// and header fields "Variable-NAME: value" become variables of what follows,
+// whatever kind of endpoint that is, see [cgi.WithVars]; anything else is the answer to the
+// client. A backend that fails is answered with 502 or 503: nothing passes then.
 //
 // Client and Next are required; the fields must not change after the first
 // request.
@@ -31,26 +31,16 @@ type Authorizer struct {
 	Timeout time.Duration
 }
 
-type variablesKey struct{}
-
-// Variables are what authorizers have set for a request, for cgi.Vars.Extra. An
-// [Endpoint] adds them by itself.
-func Variables(ctx context.Context) []cgi.Var {
-	vars, _ := ctx.Value(variablesKey{}).([]cgi.Var)
-	return vars
-}
-
 // ServeHTTP asks and then answers or hands on.
 func (a *Authorizer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if vars, ok := a.ask(w, r); ok {
-		ctx := context.WithValue(r.Context(), variablesKey{}, append(slices.Clone(Variables(r.Context())), vars...))
-		a.Next.ServeHTTP(w, r.WithContext(ctx))
+		a.Next.ServeHTTP(w, r.WithContext(cgi.WithVars(r.Context(), vars...)))
 	}
 }
 
 // ask puts the question and answers the client unless the request may pass.
 func (a *Authorizer) ask(w http.ResponseWriter, r *http.Request) (vars []cgi.Var, ok bool) {
-	list, err := cgi.Variables(r, cgi.Vars{Extra: Variables(r.Context())})
+	list, err := cgi.Variables(r, cgi.Vars{})
 	if err != nil {
 		http.Error(w, "400 "+err.Error(), http.StatusBadRequest)
 		return nil, false

@@ -136,7 +136,6 @@ func (e *Endpoint) vars(r *http.Request) (cgi.Vars, error) {
 	if e.StripRequestURI != "" {
 		v.RequestURI = stripped(r.RequestURI, e.StripRequestURI)
 	}
-	v.Extra = append(v.Extra, Variables(r.Context())...)
 	if e.Vars != nil {
 		return v, e.Vars(r, &v)
 	}
