@@ -89,11 +89,13 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *Endpoint) Shutdown(ctx context.Context) error { return e.Gateway.Shutdown(ctx) }
 
 func (e *Endpoint) init() {
-	e.Gateway.Open = e.open
+	e.Gateway.Open = e.Open
 	e.Gateway.Vars = e.vars
 }
 
-func (e *Endpoint) open(ctx context.Context, r *cgi.Request) (cgi.Exchange, error) {
+// Open begins a request on a backend. It is what ServeHTTP does first, for those who have another use for
+// the exchange than to answer with it. Its errors are those of [cgi.Gateway].
+func (e *Endpoint) Open(ctx context.Context, r *cgi.Request) (cgi.Exchange, error) {
 	x, err := e.Client.Open(ctx, RoleResponder, r.Vars, r.HasBody() || r.Upgrade)
 	if err != nil {
 		return nil, err

@@ -85,14 +85,16 @@ func (e *Endpoint) Active() int { return e.start().Active() }
 func (e *Endpoint) start() *cgi.Gateway {
 	e.once.Do(func() {
 		e.failed = make([]atomic.Int64, len(e.Backends))
-		e.gateway.Open, e.gateway.Vars, e.gateway.NeedLength = e.open, e.Vars, true
+		e.gateway.Open, e.gateway.Vars, e.gateway.NeedLength = e.Open, e.Vars, true
 		e.gateway.Options, e.gateway.Log = e.Options, e.Log
 	})
 	return &e.gateway
 }
 
-// open sends the head to the first backend that takes it.
-func (e *Endpoint) open(ctx context.Context, r *cgi.Request) (cgi.Exchange, error) {
+// Open sends the head of a request to the first backend that takes it. It is what ServeHTTP does first, for
+// those who have another use for the exchange than to answer with it. Its errors are those of [cgi.Gateway].
+func (e *Endpoint) Open(ctx context.Context, r *cgi.Request) (cgi.Exchange, error) {
+	e.start()
 	head, err := e.Protocol.Append(nil, r.Vars)
 	if errors.Is(err, ErrTooLarge) {
 		return nil, &cgi.GatewayError{Status: http.StatusRequestHeaderFieldsTooLarge, Err: err}

@@ -28,11 +28,12 @@ var allowed = map[string][]string{
 	"internal/watch":   {},
 	"internal/manpage": {},
 
-	"internal/relay":  {"internal/rawio"},
-	"cgi":             {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
-	"scgi":            {"cgi", "internal/rawio"},
-	"internal/cgirun": {"cgi", "spawner", "internal/rawio"},
-	"fastcgi":         {"cgi", "internal/rawio"},
+	"internal/backend": {"spawner"},
+	"internal/relay":   {"internal/rawio"},
+	"cgi":              {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
+	"scgi":             {"cgi", "internal/rawio", "internal/backend"},
+	"internal/cgirun":  {"cgi", "spawner", "internal/rawio"},
+	"fastcgi":          {"cgi", "internal/rawio", "internal/backend"},
 
 	"wsframe": {"internal/stream", "internal/rawio"},
 	"spawner": {"internal/rawio"},
