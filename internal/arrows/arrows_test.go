@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"internal/scripts": {},
 	"internal/console": {},
 	"internal/license": {},
+	"internal/route":   {},
 	"internal/trim":    {},
 	"internal/watch":   {},
 	"internal/manpage": {},
@@ -38,9 +39,10 @@ var allowed = map[string][]string{
 	"wsframe": {"internal/stream", "internal/rawio"},
 	"spawner": {"internal/rawio"},
 
-	"internal/stdio":  {"wsframe", "spawner", "internal/rawio"},
-	"internal/client": {"wsframe"},
-	"internal/config": {"cgi", "wsframe", "spawner", "internal/stdio", "internal/origin"},
+	"internal/framing": {"wsframe", "internal/rawio"},
+	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/rawio"},
+	"internal/client":  {"wsframe"},
+	"internal/config":  {"cgi", "wsframe", "spawner", "internal/stdio", "internal/origin"},
 	"internal/host": {
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch",
@@ -49,7 +51,7 @@ var allowed = map[string][]string{
 
 // anywhere are packages that may import everything, because nothing imports them, and test helpers.
 func anywhere(pkg string) bool {
-	return strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "examples") || pkg == "internal/browsertest" || pkg == "internal/gatewaytest" || pkg == "internal/arrows"
+	return strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "examples") || pkg == "internal/browsertest" || pkg == "internal/gatewaytest" || pkg == "internal/frametest" || pkg == "internal/arrows"
 }
 
 func TestPackagesImportOnlyWhatIsBelowThem(t *testing.T) {
