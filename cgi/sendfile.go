@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -16,57 +17,111 @@ import (
 // sendfileLines are the fields with which a program has a file sent instead of its body.
 var sendfileLines = []string{"X-Sendfile", "X-Lighttpd-Send-File", "X-Sendfile2"}
 
-// sendFileRange is the file of a response, or the part of it that the program wants sent.
-type sendFileRange struct {
-	*os.File
-	info fs.FileInfo
-	part bool
-	from int64
-	size int64
+// maxParts bounds the parts of files that one response may be made of.
+const maxParts = 64
+
+// A sentFile is what a response names instead of its body: a file, or parts of files, one behind the other.
+type sentFile struct {
+	files []*os.File
+	info  fs.FileInfo // of the first file
+	parts []io.Reader // nil: the first file as a whole
+	size  int64       // of all parts
+}
+
+// Close closes the files.
+func (s *sentFile) Close() error {
+	var err error
+	for _, f := range s.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 // sendfile takes the lines that name a file out of the response and opens that file; nil: there is
 // none.
-func (c *call) sendfile(resp *Response) (*sendFileRange, error) {
-	var file, extent string
+func (c *call) sendfile(resp *Response) (*sentFile, error) {
+	var value, from string
 	for _, name := range sendfileLines {
-		if v := resp.Header.Get(name); v != "" && file == "" {
-			file, extent = v, ""
-			if name == "X-Sendfile2" {
-				// "FILE START-END": one of them; several cannot be told from one with commas in its name.
-				if i := strings.LastIndexByte(file, ' '); i > 0 {
-					file, extent = file[:i], file[i+1:]
-				}
-			}
+		if v := resp.Header.Get(name); v != "" && value == "" {
+			value, from = v, name
 		}
 		resp.Header.Del(name)
 	}
-	if file == "" || len(c.g.SendfileRoots) == 0 {
+	if value == "" || len(c.g.SendfileRoots) == 0 {
 		return nil, nil
 	}
-	path, err := url.PathUnescape(file)
-	if err != nil || !filepath.IsAbs(path) {
-		return nil, &GatewayError{Status: http.StatusBadGateway, Reason: "the program did not answer correctly", Err: errors.New("X-Sendfile: not an absolute path: " + clip([]byte(file)))}
+	s := &sentFile{}
+	var err error
+	if from == "X-Sendfile2" {
+		err = s.openParts(c.g.SendfileRoots, value)
+	} else {
+		_, err = s.open(c.g.SendfileRoots, value)
 	}
-	f, err := openBelow(c.g.SendfileRoots, filepath.Clean(path))
 	if err != nil {
+		s.Close()
 		return nil, err
 	}
+	resp.Header.Del("Content-Length") // of the program's body
+	return s, nil
+}
+
+// open opens a file by the name that a program gives it.
+func (s *sentFile) open(roots []string, name string) (size int64, err error) {
+	path, err := url.PathUnescape(name)
+	if err != nil || !filepath.IsAbs(path) {
+		return 0, badSendfile("not an absolute path: " + clip([]byte(name)))
+	}
+	f, err := openBelow(roots, filepath.Clean(path))
+	if err != nil {
+		return 0, err
+	}
+	s.files = append(s.files, f)
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		f.Close()
-		return nil, &GatewayError{Status: http.StatusForbidden, Err: errors.New("X-Sendfile: not a regular file: " + path)}
+		return 0, &GatewayError{Status: http.StatusForbidden, Err: errors.New("X-Sendfile: not a regular file: " + path)}
 	}
-	r := &sendFileRange{File: f, info: info, size: info.Size()}
-	if extent != "" {
-		if r.from, r.size, err = extentOf(extent, info.Size()); err != nil {
-			f.Close()
-			return nil, &GatewayError{Status: http.StatusBadGateway, Reason: "the program did not answer correctly", Err: errors.New("X-Sendfile2: bad range " + extent)}
+	if s.info == nil {
+		s.info = info
+	}
+	return info.Size(), nil
+}
+
+// openParts opens what X-Sendfile2 names: "FILE START-END, FILE START-END". A name may contain a comma, but
+// nothing that looks like a range with a comma behind it.
+func (s *sentFile) openParts(roots []string, list string) error {
+	for list != "" {
+		end := extentInList.FindStringSubmatchIndex(list)
+		if end == nil {
+			if s.parts != nil {
+				return badSendfile("not a list of ranges")
+			}
+			_, err := s.open(roots, list) // all of one file
+			return err
 		}
-		r.part = true
+		if len(s.parts) == maxParts {
+			return badSendfile("too many ranges")
+		}
+		size, err := s.open(roots, list[:end[0]])
+		if err != nil {
+			return err
+		}
+		extent := list[end[2]:end[3]]
+		from, length, err := extentOf(extent, size)
+		if err != nil {
+			return badSendfile("bad range " + extent)
+		}
+		s.parts = append(s.parts, io.NewSectionReader(s.files[len(s.files)-1], from, length))
+		s.size += length
+		list = list[end[1]:]
 	}
-	resp.Header.Del("Content-Length") // of the program's body
-	return r, nil
+	return nil
+}
+
+// extentInList is a range, and what leads to the next one.
+var extentInList = regexp.MustCompile(`[ \t]+([0-9]+-[0-9]*)[ \t]*(?:,[ \t]*|$)`)
+
+func badSendfile(why string) error {
+	return &GatewayError{Status: http.StatusBadGateway, Reason: "the program did not answer correctly", Err: errors.New("X-Sendfile: " + why)}
 }
 
 // openBelow opens a file if it is, links resolved, below one of the directories.
@@ -115,20 +170,27 @@ func extentOf(s string, size int64) (from, length int64, err error) {
 }
 
 // sendFile answers with a file. The body of the program is thrown away.
-func (c *call) sendFile(resp *Response, f *sendFileRange) error {
+func (c *call) sendFile(resp *Response, s *sentFile) error {
 	w := patientWriter{c}
-	if resp.Status == http.StatusOK && !f.part {
-		http.ServeContent(w, c.r, f.Name(), f.info.ModTime(), f)
+	f := s.files[0]
+	if s.parts == nil && resp.Status == http.StatusOK {
+		http.ServeContent(w, c.r, f.Name(), s.info.ModTime(), f)
 		return nil
 	}
+	if s.parts == nil {
+		s.parts, s.size = []io.Reader{io.LimitReader(f, s.info.Size())}, s.info.Size()
+	}
 	h := c.w.Header()
-	h.Set("Content-Length", strconv.FormatInt(f.size, 10))
+	h.Set("Content-Length", strconv.FormatInt(s.size, 10))
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil
 	}
 	w.WriteHeader(resp.Status)
-	if c.r.Method != http.MethodHead {
-		if _, err := io.Copy(w, io.NewSectionReader(f, f.from, f.size)); err != nil {
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	for _, part := range s.parts {
+		if _, err := io.Copy(w, part); err != nil {
 			return errGone
 		}
 	}
