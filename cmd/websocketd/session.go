@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/stdio"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -198,7 +199,7 @@ func (s *server) refused(r *http.Request, rej *wsframe.Rejection) {
 func stdioOptions(c *config) stdio.Options {
 	o := stdio.Options{PassStderr: c.passStderr}
 	if c.binary {
-		o.Framing, o.Binary = stdio.Raw, true
+		o.Framing, o.Binary = framing.Raw, true
 	}
 	return o
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wspawn/wspawn/internal/config"
-	"github.com/wspawn/wspawn/internal/stdio"
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -110,11 +110,11 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 		check(flag, err)
 		return n
 	}
-	choice := func(flag, value string, allowed ...stdio.Choice) stdio.Choice {
+	choice := func(flag, value string, allowed ...framing.Choice) framing.Choice {
 		if !fs.Changed(flag) {
-			return stdio.Default
+			return framing.Default
 		}
-		v, err := stdio.ParseChoice("value", value, allowed...)
+		v, err := framing.ParseChoice("value", value, allowed...)
 		check(flag, err)
 		return v
 	}
@@ -131,12 +131,12 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 		}
 	}
 	var err error
-	c.Stdio.Framing, err = stdio.ParseFraming(f.framing)
+	c.Stdio.Framing, err = framing.Parse(f.framing)
 	check("framing", err)
-	c.Stdio.OtherType = choice("other-type", f.otherType, stdio.Default, stdio.Pass, stdio.Refuse)
-	c.Stdio.Delimiters = choice("newlines", f.delimiters, stdio.Pass, stdio.Escape, stdio.Refuse)
-	c.Stdio.InvalidUTF8 = choice("invalid-utf8", f.invalidUTF8, stdio.Replace, stdio.AsBinary, stdio.Refuse)
-	c.Stdio.LongLine = choice("long-line", f.longLine, stdio.Split, stdio.Refuse)
+	c.Stdio.OtherType = choice("other-type", f.otherType, framing.Default, framing.Pass, framing.Refuse)
+	c.Stdio.Delimiters = choice("newlines", f.delimiters, framing.Pass, framing.Escape, framing.Refuse)
+	c.Stdio.InvalidUTF8 = choice("invalid-utf8", f.invalidUTF8, framing.Replace, framing.AsBinary, framing.Refuse)
+	c.Stdio.LongLine = choice("long-line", f.longLine, framing.Split, framing.Refuse)
 	c.Stdio.MaxLine = size("max-line", f.maxLine)
 	c.Stdio.Queue = size("queue", f.queue)
 	c.Stdio.CloseCodes, err = parseCloseCodes(f.closeCodes)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/stdio"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -47,7 +48,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"subprotocols", func(c *Config) { c.Subprotocols = []string{"a b"} }, []string{`subprotocol: "a b" is not a token`}},
 		{"environment", func(c *Config) { c.Env = []string{"A=1", "B", "=2"} }, []string{`env: "B" is not NAME=VALUE`, `env: "=2" is not NAME=VALUE`}},
 		{"limits of the program", func(c *Config) { c.Program.Limits = []spawner.Limit{{Name: "x"}} }, []string{`program: unknown limit "x"`}},
-		{"contradictory streams", func(c *Config) { c.Stdio = stdio.Options{PassStderr: true, Framing: stdio.Raw} }, []string{"framing and streams: passing stderr on"}},
+		{"contradictory streams", func(c *Config) { c.Stdio = stdio.Options{PassStderr: true, Options: framing.Options{Framing: framing.Raw}} }, []string{"framing and streams: passing stderr on"}},
 		{"a close code nobody may send", func(c *Config) { c.Stdio.CloseCodes = map[int]wsframe.CloseCode{3: 1006} }, []string{"framing and streams: close code 1006"}},
 		{"watching a directory", func(c *Config) { c.Command, c.Dir, c.Watch = nil, dir, true }, []string{"watch: needs a program"}},
 		{"negative limits", func(c *Config) { c.MaxProcesses, c.Drain = -1, -1 }, []string{"max-processes, start-rate: negative", "drain: negative"}},

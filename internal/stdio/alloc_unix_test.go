@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/wspawn/wspawn/internal/framing"
 )
 
 // An echo allocates nothing, neither per message nor per batch, once it runs.
@@ -22,8 +24,8 @@ func TestEchoAllocatesNothing(t *testing.T) {
 	}{
 		{"lines", Options{}, 64, 0},
 		{"lines of 3 KiB", Options{}, 3 << 10, 0},
-		{"null", Options{Framing: Null}, 64, 0},
-		{"length", Options{Framing: Length}, 64, 0},
+		{"null", Options{Options: framing.Options{Framing: framing.Null}}, 64, 0},
+		{"length", Options{Options: framing.Options{Framing: framing.Length}}, 64, 0},
 		// More than the pipes hold: a goroutine and a slice of a queue come and go.
 		{"lines of 20 KiB", Options{}, 20 << 10, 4},
 	} {
@@ -41,11 +43,11 @@ func TestEchoAllocatesNothing(t *testing.T) {
 			}
 			got := make([]byte, len(out))
 			echo := func() {
-				if _, err := c.nc.Write(in); err != nil {
+				if _, err := c.NC.Write(in); err != nil {
 					t.Fatal(err)
 				}
 				for n := 0; n < len(got); {
-					k, err := c.nc.Read(got[n:])
+					k, err := c.NC.Read(got[n:])
 					if err != nil {
 						t.Fatal(err)
 					}

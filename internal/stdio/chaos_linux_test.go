@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -34,11 +35,11 @@ func TestAnythingAtAnyTime(t *testing.T) {
 		sessions = 30
 	}
 	for name, o := range map[string]Options{
-		"lines":  {Queue: 8 << 10, MaxLine: 5000},
-		"refuse": {LongLine: Refuse, MaxLine: 5000, Delimiters: Refuse, OtherType: Refuse, InvalidUTF8: Refuse},
-		"json":   {Framing: JSON, Events: true, Queue: 100 << 10},
-		"length": {Framing: Length, Delimiters: Default, Queue: 8 << 10},
-		"raw":    {Framing: Raw, Binary: true},
+		"lines":  {Queue: 8 << 10, Options: framing.Options{MaxLine: 5000}},
+		"refuse": {Options: framing.Options{LongLine: framing.Refuse, MaxLine: 5000, Delimiters: framing.Refuse, OtherType: framing.Refuse, InvalidUTF8: framing.Refuse}},
+		"json":   {Options: framing.Options{Framing: framing.JSON}, Events: true, Queue: 100 << 10},
+		"length": {Options: framing.Options{Framing: framing.Length}, Queue: 8 << 10},
+		"raw":    {Options: framing.Options{Framing: framing.Raw, Binary: true}},
 		"stderr": {PassStderr: true, Queue: 100 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +76,7 @@ func TestAnythingAtAnyTime(t *testing.T) {
 							t.Errorf("%s", resp.Status)
 							return
 						}
-						c.misbehave(number)
+						misbehave(c, number)
 					}
 				})
 			}
@@ -91,21 +92,21 @@ func TestAnythingAtAnyTime(t *testing.T) {
 }
 
 // misbehave uses a connection in some way and ends it in some way.
-func (c *client) misbehave(number func(int) int) {
+func misbehave(c *client, number func(int) int) {
 	done := make(chan struct{})
 	if number(3) > 0 {
 		go func() {
 			defer close(done)
 			for {
-				f, err := c.read()
+				f, err := c.Read()
 				if err != nil {
 					return
 				}
-				switch f.op {
+				switch f.Op {
 				case wsframe.OpPing:
-					c.nc.Write(masked(true, wsframe.OpPong, f.payload)) // perhaps inside of another frame
+					c.NC.Write(masked(true, wsframe.OpPong, f.Payload)) // perhaps inside of another frame
 				case wsframe.OpClose:
-					c.nc.Write(masked(true, wsframe.OpClose, f.payload[:min(2, len(f.payload))]))
+					c.NC.Write(masked(true, wsframe.OpClose, f.Payload[:min(2, len(f.Payload))]))
 				}
 			}
 		}()
@@ -117,23 +118,23 @@ func (c *client) misbehave(number func(int) int) {
 		if number(10) == 0 {
 			b = b[:number(len(b))]
 		}
-		c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		c.NC.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		for range 1 + number(10) {
-			c.nc.Write(b)
+			c.NC.Write(b)
 		}
 		time.Sleep(time.Duration(number(20)) * time.Millisecond)
 	}
 	switch number(4) {
 	case 0:
-		c.nc.Write(masked(true, wsframe.OpClose, "\x03\xe8"))
+		c.NC.Write(masked(true, wsframe.OpClose, "\x03\xe8"))
 		time.Sleep(time.Duration(number(20)) * time.Millisecond)
 	case 1:
-		c.nc.CloseWrite()
+		c.NC.CloseWrite()
 		time.Sleep(time.Duration(number(200)) * time.Millisecond)
 	case 2:
-		c.reset()
+		c.Reset()
 	}
-	c.nc.Close()
+	c.NC.Close()
 	<-done
 }
 
@@ -149,14 +150,14 @@ func TestClientThatDoesNotReadIsCut(t *testing.T) {
 func TestCloseOfTheSpawnerEndsSessions(t *testing.T) {
 	s := serve(t, sh("cat; seq 1000"), serviceOptions{})
 	c := s.connect()
-	c.sendText("a")
-	c.expect(text("a"))
+	c.SendText("a")
+	c.Expect(text("a"))
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	if err := s.spawner.Close(ctx); err != nil {
 		t.Error(err)
 	}
-	got, end := c.all()
+	got, end := c.All()
 	if !slices.Equal(got, numbers(1000)) || end != closing(1000, "exit status 0") {
 		t.Errorf("%d messages, %v", len(got), end)
 	}
@@ -173,11 +174,11 @@ func TestProgramThatIsGivenUpDoesNotHoldTheSession(t *testing.T) {
 		s := serve(t, p, serviceOptions{})
 		c := s.connect()
 		pid := 0
-		if _, err := fmt.Sscan(c.next().payload, &pid); err != nil {
+		if _, err := fmt.Sscan(c.Next().Payload, &pid); err != nil {
 			t.Fatal(err)
 		}
 		defer syscall.Kill(pid, syscall.SIGKILL)
-		c.leave()
+		c.Leave()
 		if sum := s.summary(0); sum.StopErr != nil && !errors.Is(sum.StopErr, spawner.ErrStuck) {
 			t.Errorf("%+v", sum)
 		}

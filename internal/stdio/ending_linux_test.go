@@ -31,17 +31,17 @@ func TestGrandchildrenAreGone(t *testing.T) {
 			t.Parallel()
 			s := serve(t, sh(tt.script), serviceOptions{})
 			c := s.connect()
-			f := c.next()
-			for f.payload == "" {
-				f = c.next()
+			f := c.Next()
+			for f.Payload == "" {
+				f = c.Next()
 			}
-			pid, err := strconv.Atoi(f.payload)
+			pid, err := strconv.Atoi(f.Payload)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if tt.leave {
-				c.leave()
-			} else if _, end := c.all(); end != tt.want {
+				c.Leave()
+			} else if _, end := c.All(); end != tt.want {
 				t.Errorf("got %v, want %v", end, tt.want)
 			}
 			eventually(t, "the grandchild is gone", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH || state(pid) == "Z" })
@@ -62,7 +62,7 @@ func TestGrandchildrenThatEscapeDoNotHoldTheSession(t *testing.T) {
 			p.Linger = 50 * time.Millisecond
 			s := serve(t, p, serviceOptions{})
 			c := s.connect()
-			if _, end := c.all(); end != closing(1000, "exit status 0") {
+			if _, end := c.All(); end != closing(1000, "exit status 0") {
 				t.Errorf("got %v", end)
 			}
 			s.summary(0)
@@ -89,7 +89,7 @@ func TestNoZombies(t *testing.T) {
 	ended := serve(t, sh("seq 10000"), serviceOptions{})
 	var pids []int
 	for i := range 5 {
-		ended.connect().all()
+		ended.connect().All()
 		pids = append(pids, ended.summary(i).Pid)
 	}
 	// One with output that nobody takes.
@@ -103,7 +103,7 @@ func TestNoZombies(t *testing.T) {
 		t.Error("the session has ended")
 	}
 	s.mu.Unlock()
-	c.reset()
+	c.Reset()
 	pids = append(pids, s.summary(0).Pid)
 	for _, pid := range pids {
 		if st := state(pid); st != "" {
@@ -130,19 +130,19 @@ func TestShutdownEndsEverything(t *testing.T) {
 	for i := range 4 * len(scripts) {
 		c := s.connect()
 		if scripts[i%len(scripts)][0] == 't' {
-			c.expect(text("ready"))
+			c.Expect(text("ready"))
 		}
 		end := make(chan frame, 1)
 		ends = append(ends, end)
 		go func() {
 			for {
-				f, err := c.read()
+				f, err := c.Read()
 				if err != nil {
 					close(end)
 					return
 				}
-				if f.op == wsframe.OpClose {
-					c.nc.Write(masked(true, wsframe.OpClose, f.payload[:2]))
+				if f.Op == wsframe.OpClose {
+					c.NC.Write(masked(true, wsframe.OpClose, f.Payload[:2]))
 					end <- f
 					return
 				}
@@ -177,15 +177,15 @@ func TestShutdownThatRunsOutOfTime(t *testing.T) {
 	m := messageIn(opText, strings.Repeat("x", 1000))
 	for i := range 9 {
 		c := s.connect()
-		c.expect(text("ready"))
+		c.Expect(text("ready"))
 		for range []int{0, 100, 400}[i%3] { // nothing, into the queue, more than the queue
-			c.send(m)
+			c.Send(m)
 		}
 		switch i / 3 {
 		case 1:
-			c.nc.CloseWrite()
+			c.NC.CloseWrite()
 		case 2:
-			c.send(masked(true, wsframe.OpClose, "\x03\xe8"))
+			c.Send(masked(true, wsframe.OpClose, "\x03\xe8"))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)

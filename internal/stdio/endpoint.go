@@ -2,7 +2,7 @@
 //
 // An [Endpoint] starts the program before the handshake is answered, so that what cannot be started
 // is an HTTP status. It turns messages into what the program reads and what the program writes into
-// messages, by a [Framing]; it stops the program when the client leaves and closes the connection
+// messages, by a [framing.Kind]; it stops the program when the client leaves and closes the connection
 // with the truth when the program ends. Which program, and with which environment, its Resolve
 // function says.
 package stdio

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"os"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -21,18 +20,4 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	flag.Set("test.parallel", "24") // these tests wait more than they work
 	goleak.VerifyTestMain(m)
-}
-
-// bound is the time after which a test gives up waiting for something that has to happen.
-const bound = 30 * time.Second
-
-// eventually waits until f is true.
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for end := time.Now().Add(bound); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if f() {
-			return
-		}
-	}
-	t.Fatalf("still not true: %s", what)
 }

@@ -53,8 +53,8 @@ func TestThousandsOfSessionsNeedFewThreads(t *testing.T) {
 				}
 				clients[i] = c
 				opened.Add(1)
-				c.sendText(fmt.Sprint(i))
-				if got := c.next(); got != text(fmt.Sprint(i)) {
+				c.SendText(fmt.Sprint(i))
+				if got := c.Next(); got != text(fmt.Sprint(i)) {
 					t.Errorf("client %d: %v", i, got)
 				}
 			}
@@ -76,10 +76,10 @@ func TestThousandsOfSessionsNeedFewThreads(t *testing.T) {
 	}
 	for i, c := range clients {
 		wg.Go(func() {
-			if f := c.next(); f != closing(1001, "server is shutting down") {
+			if f := c.Next(); f != closing(1001, "server is shutting down") {
 				t.Errorf("client %d: %v", i, f)
 			}
-			c.nc.Write(masked(true, wsframe.OpClose, "\x03\xe9"))
+			c.NC.Write(masked(true, wsframe.OpClose, "\x03\xe9"))
 		})
 	}
 	s.stop() // within its bound, and it looks for what is left

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -64,8 +65,8 @@ func TestEndlessLineTakesNoMemory(t *testing.T) {
 	}{
 		{"split", "yes | tr -d '\\n'", Options{}, 16 << 10},
 		{"tagged", "yes | tr -d '\\n'", Options{PassStderr: true}, 32 << 10}, // pieces of MaxLine become JSON
-		{"null", "yes", Options{Framing: Null}, 16 << 10},
-		{"length", "printf '\\377\\377\\377\\377'; yes", Options{Framing: Length}, 16 << 10},
+		{"null", "yes", Options{Options: framing.Options{Framing: framing.Null}}, 16 << 10},
+		{"length", "printf '\\377\\377\\377\\377'; yes", Options{Options: framing.Options{Framing: framing.Length}}, 16 << 10},
 	} {
 		config := serverConfig{Path: "/bin/sh", Args: []string{"-c", tt.script}, Options: tt.o}
 		if tt.o.PassStderr {
@@ -112,8 +113,8 @@ func TestEndlessLineTakesNoMemory(t *testing.T) {
 
 func TestEndlessLineMayBeRefused(t *testing.T) {
 	t.Parallel()
-	for _, o := range []Options{{LongLine: Refuse}, {Framing: JSON}} {
-		s := startServer(t, serverConfig{Path: "/bin/sh", Args: []string{"-c", "yes | tr -d '\\n'"}, Options: o})
+	for _, o := range []framing.Options{{LongLine: framing.Refuse}, {Framing: framing.JSON}} {
+		s := startServer(t, serverConfig{Path: "/bin/sh", Args: []string{"-c", "yes | tr -d '\\n'"}, Options: Options{Options: o}})
 		g := s.growth()
 		c := s.dial()
 		_, _, err := c.ReadMessage(nil)

@@ -27,28 +27,28 @@ func TestQuietProgramsAreHeard(t *testing.T) {
 				t.Errorf("%s", resp.Status)
 				return
 			}
-			c.send(masked(false, opText, "unfinished"))
+			c.Send(masked(false, opText, "unfinished"))
 			for round := range 4 {
 				time.Sleep(quietAfter + time.Duration(rand.IntN(20)-10)*time.Millisecond)
 				m := fmt.Sprint(" until ", round)
-				c.send(masked(true, 0, m))
-				if got := c.next(); got != text("unfinished"+m) {
+				c.Send(masked(true, 0, m))
+				if got := c.Next(); got != text("unfinished"+m) {
 					t.Errorf("got %v", got)
 					return
 				}
-				c.send(masked(false, opText, "unfinished"))
+				c.Send(masked(false, opText, "unfinished"))
 			}
 			time.Sleep(quietAfter + time.Duration(rand.IntN(20)-10)*time.Millisecond)
 			if rand.IntN(2) == 0 {
-				c.nc.CloseWrite()
-				c.expect(text("unfinished"))
-				if f := c.next(); f != closing(1000, "exit status 0") {
+				c.NC.CloseWrite()
+				c.Expect(text("unfinished"))
+				if f := c.Next(); f != closing(1000, "exit status 0") {
 					t.Errorf("got %v", f)
 				}
-				c.nc.Close()
+				c.NC.Close()
 				return
 			}
-			c.leave()
+			c.Leave()
 		})
 	}
 	wg.Wait()
@@ -88,7 +88,7 @@ func TestQuietProgramsThatEnd(t *testing.T) {
 			for range programs {
 				wg.Go(func() {
 					c, _ := try(t, s.addr)
-					got, end := c.all()
+					got, end := c.All()
 					if tt.want == nil && len(got) > 0 || len(tt.want) > 0 && !slices.Equal(got, tt.want) || end != closing(1000, "exit status 0") {
 						t.Errorf("got %v, %v", got, end)
 					}

@@ -3,15 +3,10 @@
 package stdio
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/frametest"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -169,41 +165,16 @@ func (l *logBuffer) String() string {
 	return string(l.b)
 }
 
-// A client speaks bytes, so that it can do what a decent one does not.
-type client struct {
-	t  testing.TB
-	nc *net.TCPConn
-	br *bufio.Reader
-}
-
-// try makes a handshake and returns its status.
-func try(t testing.TB, addr string) (*client, *http.Response) {
-	t.Helper()
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { nc.Close() })
-	c := &client{t, nc.(*net.TCPConn), bufio.NewReaderSize(nc, 64<<10)}
-	fmt.Fprintf(nc, "GET /path?query HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", addr)
-	nc.SetReadDeadline(time.Now().Add(bound))
-	resp, err := http.ReadResponse(c.br, nil)
-	if err != nil {
-		t.Fatalf("handshake: %v", err)
-	}
-	return c, resp
-}
-
 // connect makes a handshake that succeeds.
 func (s *service) connect() *client {
 	s.t.Helper()
-	c, resp := try(s.t, s.addr)
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		b, _ := io.ReadAll(resp.Body)
-		s.t.Fatalf("%s: %s", resp.Status, b)
-	}
-	return c
+	return frametest.Connect(s.t, s.addr, "/path?query")
+}
+
+// try makes a handshake and returns its answer.
+func try(t testing.TB, addr string) (*client, *http.Response) {
+	t.Helper()
+	return frametest.Try(t, addr, "/path?query")
 }
 
 // connectWhenFree is connect as soon as the server is not too busy.
@@ -212,131 +183,13 @@ func (s *service) connectWhenFree() (c *client) {
 	eventually(s.t, "there is a place for another client", func() bool {
 		next, resp := try(s.t, s.addr)
 		if resp.StatusCode == http.StatusServiceUnavailable {
-			next.nc.Close()
+			next.NC.Close()
 			return false
 		}
 		c = next
 		return resp.StatusCode == http.StatusSwitchingProtocols
 	})
 	return c
-}
-
-func (c *client) send(frames ...[]byte) {
-	c.t.Helper()
-	c.nc.SetWriteDeadline(time.Now().Add(bound))
-	if _, err := c.nc.Write(join(frames...)); err != nil {
-		c.t.Fatalf("send: %v", err)
-	}
-}
-
-func (c *client) sendText(payload string) { c.t.Helper(); c.send(messageIn(opText, payload)) }
-
-// read reads the next frame.
-func (c *client) read() (f frame, err error) {
-	c.nc.SetReadDeadline(time.Now().Add(bound))
-	head, err := c.br.Peek(2)
-	if err != nil {
-		return f, err
-	}
-	n := 2
-	switch head[1] & 0x7F {
-	case 126:
-		n = 4
-	case 127:
-		n = 10
-	}
-	if head, err = c.br.Peek(n); err != nil {
-		return f, err
-	}
-	size := uint64(head[1] & 0x7F)
-	switch n {
-	case 4:
-		size = uint64(binary.BigEndian.Uint16(head[2:]))
-	case 10:
-		size = binary.BigEndian.Uint64(head[2:])
-	}
-	b := make([]byte, n+int(size))
-	if _, err = io.ReadFull(c.br, b); err != nil {
-		return f, err
-	}
-	f, _, ok, err := nextFrame(b)
-	if err == nil && !ok {
-		err = errors.New("frame of another size than its header says")
-	}
-	return f, err
-}
-
-func (c *client) next() frame {
-	c.t.Helper()
-	f, err := c.read()
-	if err != nil {
-		c.t.Fatalf("next frame: %v", err)
-	}
-	return f
-}
-
-// expect reads messages, and fails when they are others.
-func (c *client) expect(want ...frame) {
-	c.t.Helper()
-	for _, w := range want {
-		if got := c.next(); got != w {
-			c.t.Fatalf("got %v, want %v", got, w)
-		}
-	}
-}
-
-// all reads messages up to a Close frame, which it answers, and sees that the connection ends then.
-func (c *client) all() (before []frame, end frame) {
-	c.t.Helper()
-	var frames []frame
-	for {
-		f := c.next()
-		if f.op == wsframe.OpClose {
-			c.answerClose(f)
-			return messages(frames), f
-		}
-		frames = append(frames, f)
-	}
-}
-
-func (c *client) answerClose(f frame) {
-	c.t.Helper()
-	c.nc.SetWriteDeadline(time.Now().Add(bound))
-	c.nc.Write(masked(true, wsframe.OpClose, f.payload[:min(2, len(f.payload))]))
-	if f, err := c.read(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-		c.t.Fatalf("behind the Close frame: %v, %v", f, err)
-	}
-}
-
-// expectClose reads a Close frame, behind nothing else.
-func (c *client) expectClose(want frame) {
-	c.t.Helper()
-	before, got := c.all()
-	if len(before) > 0 || got != want {
-		c.t.Fatalf("got %v, then %v; want %v", before, got, want)
-	}
-}
-
-// leave ends the session from the side of the client.
-func (c *client) leave() {
-	c.t.Helper()
-	c.send(masked(true, wsframe.OpClose, "\x03\xe8"))
-	for {
-		f, err := c.read()
-		if err != nil {
-			return
-		}
-		if f.op == wsframe.OpClose {
-			break
-		}
-	}
-	c.nc.Close()
-}
-
-// reset ends the connection with an RST.
-func (c *client) reset() {
-	c.nc.SetLinger(0)
-	c.nc.Close()
 }
 
 // numbers returns n text messages, 1 to n.
@@ -381,7 +234,7 @@ func readFile(t testing.TB, name string) string {
 func payloadLines(all []frame) string {
 	var b strings.Builder
 	for _, f := range all {
-		b.WriteString(f.payload + "\n")
+		b.WriteString(f.Payload + "\n")
 	}
 	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/rawio"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -24,8 +25,8 @@ type session struct {
 
 	conn    *wsframe.Conn
 	in      stdin
-	encoder encoder
-	out     decoder
+	encoder framing.Encoder
+	out     framing.Decoder
 	refused bool          // the client did something that ended the session: read on only for its Close
 	stalled bool          // the program has missed some of its input, so it gets no more
 	linger  atomic.Int32  // counts to 2: the program has ended, and its output is being read
@@ -65,8 +66,8 @@ func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
 func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) {
 	o := &s.e.Options
 	s.conn, s.stuck = c, make(chan struct{})
-	s.encoder.o = o
-	s.out = decoder{o: o, conn: c}
+	s.encoder.Options = &o.Options
+	s.out = framing.Decoder{Options: &o.Options, Conn: c}
 	s.in.init(s.process.Stdin, o.queue(), ctx.Done(), s.clientGone)
 	s.begin(c)
 	if s.open != nil {
@@ -90,7 +91,7 @@ func (s *session) end(ctx context.Context, err error) {
 		end = &wsframe.CloseError{Code: wsframe.CloseAbnormal, Reason: err.Error(), Err: err}
 	}
 	if !s.stalled {
-		last := s.encoder.end()
+		last := s.encoder.End()
 		if o.Events {
 			last = append(last, closeEvent(end)...)
 		}
@@ -116,11 +117,11 @@ func (s *session) receive(b *wsframe.Batch) error {
 	if s.refused {
 		return nil
 	}
-	p, refusal := s.encoder.encode(b)
+	p, refusal := s.encoder.Encode(b)
 	if err := s.in.write(p, s.e.Options.stallTimeout()); err != nil {
 		s.stalled = true
 		if refusal == nil {
-			refusal = closeError(wsframe.CloseTryAgainLater, err.Error())
+			refusal = &wsframe.CloseError{Code: wsframe.CloseTryAgainLater, Reason: err.Error()}
 		}
 	}
 	if refusal != nil {
@@ -147,13 +148,13 @@ func (s *session) pumpOutput() {
 		s.pumping = true
 		s.onExit(s.process)
 		if s.process.Stderr != nil {
-			s.out.stream = "stdout"
+			s.out.Stream = "stdout"
 			s.stderr = make(chan int64, 1)
 			go func() {
-				d := decoder{o: &s.e.Options, conn: s.conn, stream: "stderr", tap: s.t.Stderr}
+				d := framing.Decoder{Options: &s.e.Options.Options, Conn: s.conn, Stream: "stderr", Tap: s.t.Stderr}
 				s.read(rawio.NewReader(s.process.Stderr), &d)
-				d.end()
-				s.stderr <- d.total
+				d.End()
+				s.stderr <- d.Total
 			}()
 		}
 	}
@@ -161,9 +162,9 @@ func (s *session) pumpOutput() {
 		return
 	}
 	defer close(s.outputDone)
-	whole := s.out.end()
+	whole := s.out.End()
 	if s.stderr != nil {
-		s.out.total += <-s.stderr
+		s.out.Total += <-s.stderr
 	}
 	s.silent.Store(true)
 	select {
@@ -190,13 +191,13 @@ const quietAfter = 200 * time.Millisecond
 func (s *session) readOutput() (ended bool) {
 	r := rawio.NewReader(s.process.Stdout)
 	for mayDetach := s.stderr == nil; ; {
-		before := s.out.total
+		before := s.out.Total
 		s.setQuietDeadline(mayDetach)
 		err := s.read(r, &s.out)
 		switch {
 		case !errors.Is(err, os.ErrDeadlineExceeded) || s.cut.Load():
 			return true
-		case s.out.total != before: // not quiet at all
+		case s.out.Total != before: // not quiet at all
 			continue
 		}
 		q := new(quietOutput)
@@ -248,7 +249,7 @@ var errCut = errors.New("output cut off")
 // read reads a stream to its end. Once the output is cut, that is what a pipe holds at most: a client
 // who is slow to take the output of a program that has ended shall get all of it, and who writes on
 // for ever shall not hold up the session.
-func (s *session) read(r rawio.Reader, d *decoder) error {
+func (s *session) read(r rawio.Reader, d *framing.Decoder) error {
 	pipe := max(1<<20, 2*s.t.Program.PipeSize)
 	return r.Loop(func(chunk []byte) error {
 		if s.cut.Load() {
@@ -256,7 +257,7 @@ func (s *session) read(r rawio.Reader, d *decoder) error {
 				return errCut
 			}
 		}
-		d.chunk(chunk)
+		d.Chunk(chunk)
 		return nil
 	})
 }
@@ -315,7 +316,7 @@ func (s *session) begin(c *wsframe.Conn) {
 func (s *session) ended(end *wsframe.CloseError, stopErr error) {
 	sum := Summary{
 		Pid: s.process.Pid(), Exit: s.process.ExitState(), Close: *end,
-		In: s.in.written(), Out: s.out.total, Duration: time.Since(s.started), StopErr: stopErr,
+		In: s.in.written(), Out: s.out.Total, Duration: time.Since(s.started), StopErr: stopErr,
 	}
 	if s.t.Ended != nil {
 		s.t.Ended(sum)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -17,19 +18,19 @@ import (
 func TestEcho(t *testing.T) {
 	s := serve(t, sh("exec cat"), serviceOptions{})
 	c := s.connect()
-	c.sendText("a")
-	c.expect(text("a"))
-	c.send(messageIn(opText, "b€"), messageIn(opText, ""), fragments(opText, "c\nd", "e"))
+	c.SendText("a")
+	c.Expect(text("a"))
+	c.Send(messageIn(opText, "b€"), messageIn(opText, ""), fragments(opText, "c\nd", "e"))
 	// The pong for the ping inside the last message comes when it likes.
 	var got []frame
 	for len(got) < 5 {
-		got = append(got, c.next())
+		got = append(got, c.Next())
 	}
-	got = slices.DeleteFunc(got, func(f frame) bool { return f.op == wsframe.OpPong })
+	got = slices.DeleteFunc(got, func(f frame) bool { return f.Op == wsframe.OpPong })
 	if !slices.Equal(got, []frame{text("b€"), text(""), text("c"), text("de")}) {
 		t.Errorf("got %v", got)
 	}
-	c.leave()
+	c.Leave()
 	sum := s.summary(0)
 	if sum.In != 13 || sum.Out != 13 || !sum.Exit.Success() || sum.Close.Code != 1000 || !sum.Close.Remote || sum.StopErr != nil || sum.Pid <= 0 {
 		t.Errorf("%+v", sum)
@@ -57,9 +58,9 @@ func TestExitStatusBecomesCloseCode(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, sh("echo output; "+tt.script), serviceOptions{Options: Options{CloseCodes: tt.codes}})
 			c := s.connect()
-			c.expect(text("output"))
-			c.expectClose(tt.want)
-			if got := s.summary(0).Exit.String(); got != tt.want.payload[2:] {
+			c.Expect(text("output"))
+			c.ExpectClose(tt.want)
+			if got := s.summary(0).Exit.String(); got != tt.want.Payload[2:] {
 				t.Errorf("exit %q", got)
 			}
 		})
@@ -69,19 +70,19 @@ func TestExitStatusBecomesCloseCode(t *testing.T) {
 func TestProgramThatClosesItsOutputLivesOn(t *testing.T) {
 	s := serve(t, sh("echo last; exec >&-; read line; exit ${#line}"), serviceOptions{})
 	c := s.connect()
-	c.expect(text("last"))
-	c.send(masked(true, wsframe.OpPing, "alive"))
-	c.expect(frame{true, wsframe.OpPong, "alive"})
-	c.sendText("1234567")
-	c.expectClose(closing(1011, "exit status 7"))
+	c.Expect(text("last"))
+	c.Send(masked(true, wsframe.OpPing, "alive"))
+	c.Expect(pong("alive"))
+	c.SendText("1234567")
+	c.ExpectClose(closing(1011, "exit status 7"))
 }
 
 func TestClientThatClosesItsDirectionGetsTheRest(t *testing.T) {
 	s := serve(t, sh("wc -c | tr -d ' '; seq 5000; exit 2"), serviceOptions{})
 	c := s.connect()
-	c.sendText("1234")
-	c.nc.CloseWrite()
-	got, end := c.all()
+	c.SendText("1234")
+	c.NC.CloseWrite()
+	got, end := c.All()
 	if want := append([]frame{text("5")}, numbers(5000)...); !slices.Equal(got, want) {
 		t.Errorf("got %d messages, want %d", len(got), len(want))
 	}
@@ -101,10 +102,10 @@ func TestDataInTheSegmentOfACloseFrameArrives(t *testing.T) {
 			c := s.connect()
 			var frames [][]byte
 			for _, n := range numbers(10000) {
-				frames = append(frames, messageIn(opText, n.payload))
+				frames = append(frames, messageIn(opText, n.Payload))
 			}
-			c.send(append(frames, leave.last)...)
-			c.nc.CloseWrite()
+			c.Send(append(frames, leave.last)...)
+			c.NC.CloseWrite()
 			sum := s.summary(0)
 			if got := readFile(t, name); got != payloadLines(numbers(10000)) {
 				t.Errorf("the program got %d bytes, %+v", len(got), sum)
@@ -116,8 +117,8 @@ func TestDataInTheSegmentOfACloseFrameArrives(t *testing.T) {
 func TestServiceThatRefusesAType(t *testing.T) {
 	s := serve(t, sh("cat; echo end"), serviceOptions{})
 	c := s.connect()
-	c.send(messageIn(opText, "a"), messageIn(opBin, "b"), messageIn(opText, "c"))
-	before, end := c.all()
+	c.Send(messageIn(opText, "a"), messageIn(opBin, "b"), messageIn(opText, "c"))
+	before, end := c.All()
 	if end != closing(1003, "this service does not take binary messages") {
 		t.Errorf("got %v", end)
 	}
@@ -136,12 +137,12 @@ func TestJSONPrograms(t *testing.T) {
 		printf '%s\n' "$first" "$second"
 		echo '{"type":"ping","data":"p"}'
 		echo '{"type":"close","code":4321,"reason":"done"}'
-		read -r close; printf '%s\n%s\n' "$open" "$close" >&2`), serviceOptions{Options: Options{Framing: JSON, Events: true}})
+		read -r close; printf '%s\n%s\n' "$open" "$close" >&2`), serviceOptions{Options: Options{Options: framing.Options{Framing: framing.JSON}, Events: true}})
 	c := s.connect()
-	c.expect(bin("\x00\x01\x02"))
-	c.send(messageIn(opText, "a\n\"€\\"), messageIn(opBin, "\xff"))
-	c.expect(text("a\n\"€\\"), bin("\xff"), frame{true, wsframe.OpPing, "p"})
-	c.expectClose(closing(4321, "done"))
+	c.Expect(bin("\x00\x01\x02"))
+	c.Send(messageIn(opText, "a\n\"€\\"), messageIn(opBin, "\xff"))
+	c.Expect(text("a\n\"€\\"), bin("\xff"), frame{Fin: true, Op: wsframe.OpPing, Payload: "p"})
+	c.ExpectClose(closing(4321, "done"))
 	if sum := s.summary(0); !sum.Exit.Success() || sum.Close.Code != 4321 {
 		t.Errorf("%+v", sum)
 	}
@@ -157,18 +158,18 @@ func TestStderrIsTagged(t *testing.T) {
 	p := sh(`i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo $i; echo $i >&2; done; printf unfinished >&2; exec >&-; echo late >&2`)
 	p.Stderr = spawner.StderrPipe
 	s := serve(t, p, serviceOptions{Options: Options{PassStderr: true}})
-	all, end := s.connect().all()
+	all, end := s.connect().All()
 	streams := map[string][]string{}
 	for _, f := range all {
 		var v struct{ Stream, Data string }
-		if err := json.Unmarshal([]byte(f.payload), &v); err != nil {
+		if err := json.Unmarshal([]byte(f.Payload), &v); err != nil {
 			t.Fatalf("%v: %v", f, err)
 		}
 		streams[v.Stream] = append(streams[v.Stream], v.Data)
 	}
 	var want []string
 	for _, n := range numbers(300) {
-		want = append(want, n.payload)
+		want = append(want, n.Payload)
 	}
 	if !slices.Equal(streams["stdout"], want) {
 		t.Errorf("stdout: %q", streams["stdout"])
@@ -244,10 +245,10 @@ func TestTooManyPrograms(t *testing.T) {
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("got %v, %v", resp.Status, resp.Header)
 	}
-	c.leave()
+	c.Leave()
 	c = s.connectWhenFree()
-	c.sendText("a")
-	c.expect(text("a"))
+	c.SendText("a")
+	c.Expect(text("a"))
 }
 
 func TestHandshakeThatFailsAfterOpenStopsTheProgram(t *testing.T) {

@@ -38,15 +38,15 @@ func TestOutputPendingAtExitIsDelivered(t *testing.T) {
 					return
 				default:
 				}
-				c.nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-				if n, _ := c.nc.Write(m); n < len(m) {
+				c.NC.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+				if n, _ := c.NC.Write(m); n < len(m) {
 					return // there is no way back into a frame
 				}
 			}
 		}()
 		var got []frame
-		f := c.next()
-		for ; f.op != wsframe.OpClose; f = c.next() {
+		f := c.Next()
+		for ; f.Op != wsframe.OpClose; f = c.Next() {
 			got = append(got, f)
 		}
 		close(stop)
@@ -57,7 +57,7 @@ func TestOutputPendingAtExitIsDelivered(t *testing.T) {
 		if f != closing(1000, "exit status 0") {
 			t.Fatalf("run %d: %v", i, f)
 		}
-		c.nc.Close()
+		c.NC.Close()
 	}
 }
 
@@ -97,11 +97,11 @@ func TestOutputPendingAtExitWaitsForASlowClient(t *testing.T) {
 	c := s.connect()
 	eventually(t, "the program is reaped while its output is pending", func() bool { return s.spawner.Running() == 0 })
 	time.Sleep(1500 * time.Millisecond)
-	got, end := c.all()
+	got, end := c.All()
 	total, n := 0, 0
 	for _, f := range got {
-		total += len(f.payload) + 1
-		if i, err := strconv.Atoi(f.payload); i != n+1 && (err != nil || total < 1<<20) {
+		total += len(f.Payload) + 1
+		if i, err := strconv.Atoi(f.Payload); i != n+1 && (err != nil || total < 1<<20) {
 			t.Fatalf("%v behind %d", f, n)
 		}
 		n++
@@ -117,22 +117,22 @@ func TestOutputPendingAtExitWaitsForASlowClient(t *testing.T) {
 func TestUnfinishedLastLineIsDelivered(t *testing.T) {
 	s := serve(t, sh(`printf 'a\nPassword: '; exit 1`), serviceOptions{})
 	c := s.connect()
-	c.expect(text("a"), text("Password: "))
-	c.expectClose(closing(1011, "exit status 1"))
+	c.Expect(text("a"), text("Password: "))
+	c.ExpectClose(closing(1011, "exit status 1"))
 }
 
 func TestBrokenStdinLosesNoOutput(t *testing.T) {
 	name, raise := signalFile(t)
 	s := serve(t, waiting("exec <&-; echo ready; "+waitFor+"seq 5000", name), serviceOptions{})
 	c := s.connect()
-	c.expect(text("ready"))
+	c.Expect(text("ready"))
 	for range 10 {
-		c.sendText("nobody takes this")
+		c.SendText("nobody takes this")
 	}
-	c.send(masked(true, wsframe.OpPing, ""))
-	c.expect(frame{true, wsframe.OpPong, ""}) // so it has been tried
+	c.Send(masked(true, wsframe.OpPing, ""))
+	c.Expect(pong("")) // so it has been tried
 	raise()
-	got, end := c.all()
+	got, end := c.All()
 	if !slices.Equal(got, numbers(5000)) || end != closing(1000, "exit status 0") {
 		t.Errorf("%d lines of 5000 arrived, %v", len(got), end)
 	}
@@ -154,15 +154,15 @@ func TestStuckStdinFreesItsPlace(t *testing.T) {
 			f    func(c *client)
 		}{
 			{"by a Close frame", func(c *client) {
-				c.nc.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-				c.nc.Write(masked(true, wsframe.OpClose, "\x03\xe8"))
-				c.nc.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-				c.nc.Read(make([]byte, 100)) // what a client does before it gives up
-				c.nc.Close()
+				c.NC.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+				c.NC.Write(masked(true, wsframe.OpClose, "\x03\xe8"))
+				c.NC.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+				c.NC.Read(make([]byte, 100)) // what a client does before it gives up
+				c.NC.Close()
 			}},
-			{"by the end of its stream", func(c *client) { c.nc.CloseWrite() }},
-			{"by closing", func(c *client) { c.nc.Close() }},
-			{"by a reset", (*client).reset},
+			{"by the end of its stream", func(c *client) { c.NC.CloseWrite() }},
+			{"by closing", func(c *client) { c.NC.Close() }},
+			{"by a reset", (*client).Reset},
 		} {
 			t.Run(load.name+" "+leave.name, func(t *testing.T) {
 				t.Parallel()
@@ -173,13 +173,13 @@ func TestStuckStdinFreesItsPlace(t *testing.T) {
 				c := s.connect()
 				b := messageIn(opText, strings.Repeat("x", 1000))
 				b = []byte(strings.Repeat(string(b), load.bytes/1000))
-				c.nc.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-				if n, _ := c.nc.Write(b); n < len(b) && load.bytes < 1<<21 {
+				c.NC.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+				if n, _ := c.NC.Write(b); n < len(b) && load.bytes < 1<<21 {
 					t.Fatalf("only %d bytes of %d could be sent", n, len(b))
 				}
 				leave.f(c)
 				next := s.connectWhenFree()
-				next.reset()
+				next.Reset()
 				if sum := s.summary(0); sum.Exit.Signal != syscall.SIGTERM || sum.StopErr != nil {
 					t.Errorf("%+v", sum)
 				}
@@ -213,8 +213,8 @@ func TestSlowProgramGetsAllOfItsInput(t *testing.T) {
 		name string
 		f    func(c *client)
 	}{
-		{"by a Close frame", func(c *client) { c.send(masked(true, wsframe.OpClose, "\x03\xe8")) }},
-		{"by the end of its stream", func(c *client) { c.nc.CloseWrite() }},
+		{"by a Close frame", func(c *client) { c.Send(masked(true, wsframe.OpClose, "\x03\xe8")) }},
+		{"by the end of its stream", func(c *client) { c.NC.CloseWrite() }},
 	} {
 		t.Run("after the client has left "+leave.name, func(t *testing.T) {
 			t.Parallel()
@@ -225,7 +225,7 @@ func TestSlowProgramGetsAllOfItsInput(t *testing.T) {
 			c := s.connect()
 			m := messageIn(opText, strings.Repeat("x", 999))
 			const n = 220 // more than pipe and queue
-			c.send([]byte(strings.Repeat(string(m), n)))
+			c.Send([]byte(strings.Repeat(string(m), n)))
 			leave.f(c)
 			sum := s.summary(0)
 			if got := readFile(t, name); len(got) != 1000*n || !sum.Exit.Success() {
@@ -241,16 +241,16 @@ func TestLongStderrLineDoesNotStopTheProgram(t *testing.T) {
 		p := sh(script)
 		p.Stderr = mode
 		c := serve(t, p, serviceOptions{}).connect()
-		c.expect(text("done"))
-		c.expectClose(closing(1000, "exit status 0"))
+		c.Expect(text("done"))
+		c.ExpectClose(closing(1000, "exit status 0"))
 	}
 	p := sh(script)
 	p.Stderr = spawner.StderrPipe
-	all, end := serve(t, p, serviceOptions{Options: Options{PassStderr: true}}).connect().all()
+	all, end := serve(t, p, serviceOptions{Options: Options{PassStderr: true}}).connect().All()
 	size, out := 0, ""
 	for _, f := range all {
 		var v struct{ Stream, Data string }
-		if err := json.Unmarshal([]byte(f.payload), &v); err != nil {
+		if err := json.Unmarshal([]byte(f.Payload), &v); err != nil {
 			t.Fatalf("%v: %v", f, err)
 		}
 		if v.Stream == "stderr" {
@@ -271,17 +271,17 @@ func TestPingIsAnsweredWhileStdinIsStuck(t *testing.T) {
 	m := messageIn(opText, strings.Repeat("x", 999))
 	const n = 500
 	for range n {
-		c.send(m)
+		c.Send(m)
 	}
 	for i := range 20 {
-		c.send(masked(true, wsframe.OpPing, fmt.Sprint(i)))
-		c.expect(frame{true, wsframe.OpPong, fmt.Sprint(i)})
-		c.send(m)
+		c.Send(masked(true, wsframe.OpPing, fmt.Sprint(i)))
+		c.Expect(pong(fmt.Sprint(i)))
+		c.Send(m)
 	}
 	raise()
-	c.nc.CloseWrite()
-	c.expect(text(strconv.Itoa(1000 * (n + 20))))
-	c.expectClose(closing(1000, "exit status 0"))
+	c.NC.CloseWrite()
+	c.Expect(text(strconv.Itoa(1000 * (n + 20))))
+	c.ExpectClose(closing(1000, "exit status 0"))
 }
 
 // The program begins to read long after pings, and the time to answer them, would have run out. The

@@ -1,4 +1,4 @@
-package stdio
+package framing
 
 import (
 	"encoding/json"
@@ -9,12 +9,16 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-var outputTests = []struct {
+const notUTF8 = "the program sent text that is not UTF-8"
+
+type outputTest struct {
 	name   string
 	o      Options
-	output []string // of the program, as reads return it
+	output []string // of the far side, as reads return it
 	want   []frame
-}{
+}
+
+var outputTests = []outputTest{
 	{"a line is a message", Options{}, []string{"one\ntwo\n"}, []frame{text("one"), text("two")}},
 	{"LF and CRLF end lines, CR alone does not", Options{}, []string{"a\r\nb\rc\nd\r\r\n"}, []frame{text("a"), text("b\rc"), text("d\r")}},
 	{"an empty line is an empty message", Options{}, []string{"\n\r\n\n"}, []frame{text(""), text(""), text("")}},
@@ -39,63 +43,73 @@ var outputTests = []struct {
 	{"bytes that are not UTF-8 are replaced", Options{}, []string{"a\xff\xfeb\n\xe2\x82\nok\n"}, []frame{text("a\uFFFD\uFFFDb"), text("\uFFFD\uFFFD"), text("ok")}},
 	{"a message that is not UTF-8 goes out as binary", Options{InvalidUTF8: AsBinary}, []string{"a\xff\nok\n"}, []frame{bin("a\xff"), text("ok")}},
 	{"raw output that is not UTF-8 goes out as binary", Options{Framing: Raw, InvalidUTF8: AsBinary}, []string{"\xff", "ok"}, []frame{bin("\xff"), text("ok")}},
-	{"a message that is not UTF-8 ends the session", Options{InvalidUTF8: Refuse}, []string{"ok\na\xff\nnever\n"}, []frame{text("ok"), closing(1007, invalidText)}},
-	{"an unfinished character at the end ends the session", Options{InvalidUTF8: Refuse, Framing: Raw}, []string{"ok\xe2"}, []frame{text("ok"), closing(1007, invalidText)}},
+	{"a message that is not UTF-8 ends the session", Options{InvalidUTF8: Refuse}, []string{"ok\na\xff\nnever\n"}, []frame{text("ok"), closing(1007, notUTF8)}},
+	{"an unfinished character at the end ends the session", Options{InvalidUTF8: Refuse, Framing: Raw}, []string{"ok\xe2"}, []frame{text("ok"), closing(1007, notUTF8)}},
 
 	{"JSON: text, with what the line end of a Windows program adds", Options{Framing: JSON}, []string{`{"type":"text","data":"a\nb€\u20ac"}` + "\r\n"}, []frame{text("a\nb€€")}},
 	{"JSON: binary", Options{Framing: JSON}, []string{`{"type":"binary","data":"AP8K"}` + "\n"}, []frame{bin("\x00\xff\n")}},
-	{"JSON: ping, in its place among messages", Options{Framing: JSON}, []string{`{"type":"text","data":"a"}` + "\n" + `{"type":"ping","data":"p"}` + "\n" + `{"type":"text"}` + "\n"}, []frame{text("a"), {true, wsframe.OpPing, "p"}, text("")}},
+	{"JSON: ping, in its place among messages", Options{Framing: JSON}, []string{`{"type":"text","data":"a"}` + "\n" + `{"type":"ping","data":"p"}` + "\n" + `{"type":"text"}` + "\n"}, []frame{text("a"), {Fin: true, Op: wsframe.OpPing, Payload: "p"}, text("")}},
 	{"JSON: close with code and reason, behind what came before", Options{Framing: JSON}, []string{`{"type":"text","data":"a"}` + "\n" + `{"type":"close","code":4001,"reason":"bye €"}` + "\n" + `{"type":"text","data":"never"}` + "\n"}, []frame{text("a"), closing(4001, "bye €")}},
 	{"JSON: close alone", Options{Framing: JSON}, []string{`{"type":"close"}`}, []frame{closing(1000, "")}},
 	{"JSON: empty lines are nothing", Options{Framing: JSON}, []string{"\n \r\n" + `{"type":"text","data":"a"}` + "\n\n"}, []frame{text("a")}},
 	{"JSON: a line that is not UTF-8 is replaced", Options{Framing: JSON}, []string{`{"type":"text","data":"` + "\xff\"}\n"}, []frame{text("\uFFFD")}},
-	{"JSON: a line that is not UTF-8 ends the session", Options{Framing: JSON, InvalidUTF8: Refuse}, []string{`{"type":"text","data":"` + "\xff\"}\n"}, []frame{closing(1007, invalidText)}},
+	{"JSON: a line that is not UTF-8 ends the session", Options{Framing: JSON, InvalidUTF8: Refuse}, []string{`{"type":"text","data":"` + "\xff\"}\n"}, []frame{closing(1007, notUTF8)}},
+}
 
-	{"stdout tagged", Options{PassStderr: true}, []string{"a\"\n\xff\r\n\nz"}, []frame{
+// These are for the stream "stdout".
+var taggedTests = []outputTest{
+	{"stdout tagged", Options{}, []string{"a\"\n\xff\r\n\nz"}, []frame{
 		text(`{"stream":"stdout","data":"a\""}`), text(`{"stream":"stdout","data":"\ufffd"}`), text(`{"stream":"stdout","data":""}`), text(`{"stream":"stdout","data":"z"}`),
 	}},
-	{"stdout tagged, long lines in pieces", Options{PassStderr: true, MaxLine: 4}, []string{"abcde", "f\nab\n", "abcde", "\r\n", "\n"}, []frame{
+	{"stdout tagged, long lines in pieces", Options{MaxLine: 4}, []string{"abcde", "f\nab\n", "abcde", "\r\n", "\n"}, []frame{
 		text(`{"stream":"stdout","data":"abcde"}`), text(`{"stream":"stdout","data":"f"}`), text(`{"stream":"stdout","data":"ab"}`),
 		text(`{"stream":"stdout","data":"abcde"}`), text(`{"stream":"stdout","data":""}`),
 	}},
 }
 
 func TestOutputBecomesMessages(t *testing.T) {
-	for _, tt := range outputTests {
-		t.Run(tt.name, func(t *testing.T) {
-			if err := tt.o.Check(); err != nil {
-				t.Fatal(err)
-			}
-			got, whole := decode(t, &tt.o, tt.output...)
-			if !slices.Equal(got, tt.want) || !whole {
-				t.Errorf("got  %v, whole %v\nwant %v", got, whole, tt.want)
-			}
-		})
+	check := func(tests []outputTest, stream string) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				if err := tt.o.Check(); err != nil {
+					t.Fatal(err)
+				}
+				got, whole := decodeStream(t, &tt.o, stream, tt.output...)
+				if !slices.Equal(got, tt.want) || !whole {
+					t.Errorf("got  %v, whole %v\nwant %v", got, whole, tt.want)
+				}
+			})
+		}
 	}
+	check(outputTests, "")
+	check(taggedTests, "stdout")
 }
 
 func TestOutputMayBeCutAnywhere(t *testing.T) {
-	for _, tt := range outputTests {
-		if tt.o.Framing == Raw || tt.o.MaxLine > 0 { // there the cuts are the point
-			continue
-		}
-		t.Run(tt.name, func(t *testing.T) {
-			all := strings.Join(tt.output, "")
-			for i := range len(all) {
-				if got, _ := decode(t, &tt.o, all[:i], all[i:]); !slices.Equal(got, tt.want) {
-					t.Fatalf("cut after %d bytes\ngot  %v\nwant %v", i, got, tt.want)
+	check := func(tests []outputTest, stream string) {
+		for _, tt := range tests {
+			if tt.o.Framing == Raw || tt.o.MaxLine > 0 { // there the cuts are the point
+				continue
+			}
+			t.Run(tt.name, func(t *testing.T) {
+				all := strings.Join(tt.output, "")
+				for i := range len(all) {
+					if got, _ := decodeStream(t, &tt.o, stream, all[:i], all[i:]); !slices.Equal(got, tt.want) {
+						t.Fatalf("cut after %d bytes\ngot  %v\nwant %v", i, got, tt.want)
+					}
 				}
-			}
-			single := strings.Split(all, "")
-			single = single[:0]
-			for i := range len(all) {
-				single = append(single, all[i:i+1])
-			}
-			if got, _ := decode(t, &tt.o, single...); !slices.Equal(got, tt.want) {
-				t.Errorf("byte by byte\ngot  %v\nwant %v", got, tt.want)
-			}
-		})
+				var single []string
+				for i := range len(all) {
+					single = append(single, all[i:i+1])
+				}
+				if got, _ := decodeStream(t, &tt.o, stream, single...); !slices.Equal(got, tt.want) {
+					t.Errorf("byte by byte\ngot  %v\nwant %v", got, tt.want)
+				}
+			})
+		}
 	}
+	check(outputTests, "")
+	check(taggedTests, "stdout")
 }
 
 func TestLongMessagesAreRefusedBeyondTheExactLimit(t *testing.T) {
@@ -175,15 +189,15 @@ func TestLongMessagesAreSplitIntoFragmentsOfOneMessage(t *testing.T) {
 					t.Fatalf("reads of %d: %d frames, whole %v", size, len(frames), whole)
 				}
 				for i, f := range frames {
-					if f.fin != (i == len(frames)-1) || (f.op == wsframe.OpText) != (i == 0) {
+					if f.Fin != (i == len(frames)-1) || (f.Op == wsframe.OpText) != (i == 0) {
 						t.Fatalf("reads of %d: frame %d of %d is %v", size, i, len(frames), f)
 					}
-					if f.payload == "" && i < len(frames)-1 {
+					if f.Payload == "" && i < len(frames)-1 {
 						t.Fatalf("reads of %d: frame %d is empty", size, i)
 					}
 				}
-				if got := messages(frames); got[0].payload != tt.want {
-					t.Fatalf("reads of %d: got %q, want %q", size, got[0].payload, tt.want)
+				if got := messages(frames); got[0].Payload != tt.want {
+					t.Fatalf("reads of %d: got %q, want %q", size, got[0].Payload, tt.want)
 				}
 			}
 		})
@@ -193,7 +207,7 @@ func TestLongMessagesAreSplitIntoFragmentsOfOneMessage(t *testing.T) {
 func TestSplittingStopsAtTextThatIsRefused(t *testing.T) {
 	o := Options{MaxLine: 10, InvalidUTF8: Refuse}
 	got, _ := decode(t, &o, strings.Repeat("x", 20), strings.Repeat("y", 20)+"\xff", "z\nnever\n")
-	want := []frame{{false, wsframe.OpText, strings.Repeat("x", 20)}, closing(1007, invalidText)}
+	want := []frame{{Op: wsframe.OpText, Payload: strings.Repeat("x", 20)}, closing(1007, notUTF8)}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -223,10 +237,10 @@ func TestManyMessagesOfOneReadGoOutInOneWrite(t *testing.T) {
 	frames, _ := decode(t, &o, in.String())
 	var got strings.Builder
 	for _, f := range frames {
-		if !f.fin || f.op != wsframe.OpText {
+		if !f.Fin || f.Op != wsframe.OpText {
 			t.Errorf("%v is not one frame", f)
 		}
-		got.WriteString(f.payload + "|")
+		got.WriteString(f.Payload + "|")
 	}
 	if got.String() != want.String() {
 		t.Error("messages are not what they were")
@@ -243,7 +257,7 @@ func TestBadLinesOfJSONEndTheSession(t *testing.T) {
 	} {
 		o := Options{Framing: JSON}
 		got, _ := decode(t, &o, `{"type":"text","data":"before"}`+"\n"+line+"\n"+`{"type":"text","data":"never"}`+"\n")
-		if len(got) != 2 || got[0] != text("before") || !strings.HasPrefix(got[1].payload, "\x03\xf3the program sent a bad line: ") {
+		if len(got) != 2 || got[0] != text("before") || !strings.HasPrefix(got[1].Payload, "\x03\xf3the program sent a bad line: ") {
 			t.Errorf("%s: got %v", line, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package stdio
+package framing
 
 import (
 	"bytes"
@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"unicode/utf8"
 
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// A verb is one line of a program in the JSON framing.
+// A verb is one line of the far side in the JSON framing.
 type verb struct {
 	Type   string            `json:"type"` // text, binary, close, ping
 	Data   string            `json:"data"` // base64 for binary
@@ -21,14 +20,14 @@ type verb struct {
 	Reason string            `json:"reason"`
 }
 
-// verb does what a line of the program says. An error in it ends the session, since guessing what
+// verb does what a line of the far side says. An error in it ends the session, since guessing what
 // was meant would only hide it.
-func (d *decoder) verb(line []byte) {
+func (d *Decoder) verb(line []byte) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return
 	}
-	if d.o.InvalidUTF8 == Refuse && !utf8.Valid(line) { // it is replaced otherwise
-		d.close(wsframe.CloseInvalidPayload, invalidText)
+	if d.Options.InvalidUTF8 == Refuse && !utf8.Valid(line) { // it is replaced otherwise
+		d.close(wsframe.CloseInvalidPayload, d.peer()+invalidText)
 		return
 	}
 	v, err := parseVerb(line)
@@ -36,7 +35,7 @@ func (d *decoder) verb(line []byte) {
 		err = d.do(v)
 	}
 	if err != nil {
-		d.close(wsframe.CloseInternalError, "the program sent a bad line: "+err.Error())
+		d.close(wsframe.CloseInternalError, d.peer()+" sent a bad line: "+err.Error())
 	}
 }
 
@@ -52,7 +51,7 @@ func parseVerb(line []byte) (v verb, err error) {
 	return v, nil
 }
 
-func (d *decoder) do(v verb) error {
+func (d *Decoder) do(v verb) error {
 	switch v.Type {
 	case "text":
 		d.own(wsframe.OpText, []byte(v.Data))
@@ -80,35 +79,4 @@ func (d *decoder) do(v verb) error {
 		return fmt.Errorf("unknown type %q: use text, binary, ping or close", v.Type)
 	}
 	return nil
-}
-
-// openEvent describes a request to the program.
-func openEvent(r *wsframe.Request) []byte {
-	return event(struct {
-		Type      string      `json:"type"`
-		Method    string      `json:"method"`
-		Host      string      `json:"host"`
-		Path      string      `json:"path"`
-		Query     string      `json:"query"`
-		Remote    string      `json:"remote"`
-		Origin    string      `json:"origin,omitempty"`
-		Protocols []string    `json:"protocols,omitempty"`
-		Header    http.Header `json:"header"`
-	}{"open", r.Method, r.Host, r.URL.Path, r.URL.RawQuery, r.RemoteAddr, r.Origin, r.Protocols, r.Header})
-}
-
-func closeEvent(e *wsframe.CloseError) []byte {
-	return event(struct {
-		Type   string            `json:"type"`
-		Code   wsframe.CloseCode `json:"code"`
-		Reason string            `json:"reason"`
-	}{"close", e.Code, e.Reason})
-}
-
-func event(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil { // these types always can be
-		panic(err)
-	}
-	return append(b, '\n')
 }

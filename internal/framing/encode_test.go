@@ -1,4 +1,4 @@
-package stdio
+package framing
 
 import (
 	"encoding/base64"
@@ -8,22 +8,6 @@ import (
 
 	"github.com/wspawn/wspawn/wsframe"
 )
-
-// messageIn is a message of the client in one frame.
-func messageIn(op wsframe.Opcode, payload string) []byte { return masked(true, op, payload) }
-
-// fragments is a message of the client in several frames, with a ping and a pong between them.
-func fragments(op wsframe.Opcode, payloads ...string) []byte {
-	var b []byte
-	for i, p := range payloads {
-		if i > 0 {
-			b = append(append(b, masked(true, wsframe.OpPing, "p")...), masked(true, wsframe.OpPong, "")...)
-			op = wsframe.OpContinuation
-		}
-		b = append(b, masked(i == len(payloads)-1, op, p)...)
-	}
-	return b
-}
 
 const (
 	opText = wsframe.OpText
@@ -167,19 +151,5 @@ func TestManyMessagesInOneSegment(t *testing.T) {
 		if got, end := encode(&tt.o, clone(in)); got != tt.want || end != nil {
 			t.Errorf("%+v: %d bytes, %v; want %d bytes", tt.o, len(got), end, len(tt.want))
 		}
-	}
-}
-
-func TestEvents(t *testing.T) {
-	var v struct {
-		Type, Reason string
-		Code         int
-	}
-	line := closeEvent(&wsframe.CloseError{Code: 4001, Reason: "a\n\"b\""})
-	if err := json.Unmarshal(line, &v); err != nil || v.Type != "close" || v.Code != 4001 || v.Reason != "a\n\"b\"" {
-		t.Errorf("%s: %+v, %v", line, v, err)
-	}
-	if strings.Count(string(line), "\n") != 1 {
-		t.Errorf("%q is not a line", line)
 	}
 }

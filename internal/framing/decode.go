@@ -1,4 +1,4 @@
-package stdio
+package framing
 
 import (
 	"bytes"
@@ -12,19 +12,21 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// A decoder turns the output of a program into messages to the client. Messages that came whole are
-// framed into one buffer, or where they lie, and written together when the chunk is done.
-type decoder struct {
-	o      *Options
-	conn   *wsframe.Conn
-	stream string    // "stdout" or "stderr" with PassStderr, else ""
-	tap    io.Writer // gets a copy of all that is read; nil: none
+// A Decoder turns what the far side writes into messages to the client. Messages that came whole are
+// framed into one buffer, or where they lie, and written together when the chunk is done. It is for one
+// goroutine at a time; the zero value with Options and Conn is ready.
+type Decoder struct {
+	Options *Options
+	Conn    *wsframe.Conn
+	Stream  string    // wraps each line into an object with this as "stream"; "": as it is
+	Tap     io.Writer // gets a copy of all that is read; nil: none
+	Peer    string    // what the far side is called towards the client; "": program
+	Total   int64     // bytes read so far
 
 	buf    *[rawio.BufferSize]byte // from the pool, while a chunk is at work
 	frames []byte                  // in buf: encoded, not written
 	err    error                   // of the connection: from then on output is read and dropped
-	total  int64                   // bytes read
-	lost   int64                   // of these, dropped
+	lost   int64                   // bytes read and dropped
 
 	// partial is the beginning of a message that is not complete, behind a gap for a header.
 	// With splitting set, what came before it has been sent as fragments, or as lines with a stream.
@@ -34,22 +36,22 @@ type decoder struct {
 	inMessage bool  // Length: left is known
 }
 
-// chunk takes what one read returned: chunk[rawio.Gap:].
-func (d *decoder) chunk(chunk []byte) {
+// Chunk takes what one read returned: chunk[rawio.Gap:].
+func (d *Decoder) Chunk(chunk []byte) {
 	n := int64(len(chunk) - rawio.Gap)
-	d.total += n
-	if d.tap != nil {
-		d.tap.Write(chunk[rawio.Gap:])
+	d.Total += n
+	if d.Tap != nil {
+		d.Tap.Write(chunk[rawio.Gap:])
 	}
 	if d.err != nil {
-		// A program that is being stopped may have more to say. One that never ends saying it need
+		// A far side that is being stopped may have more to say. One that never ends saying it need
 		// not take a processor for that.
 		if d.lost += n; d.lost > 1<<20 {
 			time.Sleep(time.Millisecond)
 		}
 		return
 	}
-	switch d.o.Framing {
+	switch d.Options.Framing {
 	case Lines, JSON:
 		d.delimited(chunk, '\n')
 	case Null:
@@ -66,12 +68,12 @@ func (d *decoder) chunk(chunk []byte) {
 	}
 }
 
-// end takes the end of the stream: an unfinished last line is a message as well. It reports false
-// when the program ended in the middle of a message.
-func (d *decoder) end() (whole bool) {
+// End takes the end of the stream: an unfinished last line is a message as well. It reports false
+// when the far side ended in the middle of a message.
+func (d *Decoder) End() (whole bool) {
 	whole = true
 	if d.err == nil && (d.pending() > 0 || d.splitting || d.inMessage) {
-		if d.o.Framing == Length {
+		if d.Options.Framing == Length {
 			whole = false
 		} else {
 			d.complete(d.grow(0), rawio.Gap, rawio.Gap+d.pending())
@@ -86,11 +88,18 @@ func (d *decoder) end() (whole bool) {
 	return whole
 }
 
-func (d *decoder) pending() int { return max(len(d.partial)-rawio.Gap, 0) }
+func (d *Decoder) peer() string {
+	if d.Peer == "" {
+		return "the program"
+	}
+	return "the " + d.Peer
+}
+
+func (d *Decoder) pending() int { return max(len(d.partial)-rawio.Gap, 0) }
 
 // grow makes room for n more bytes of a partial message. A large part is not worth while an
 // allocation of its own, since the rest is about to come; a small one may wait for long.
-func (d *decoder) grow(n int) []byte {
+func (d *Decoder) grow(n int) []byte {
 	const large = 4 << 10
 	switch {
 	case d.partial != nil:
@@ -103,14 +112,14 @@ func (d *decoder) grow(n int) []byte {
 }
 
 // drop forgets the partial message.
-func (d *decoder) drop() {
+func (d *Decoder) drop() {
 	if cap(d.partial) == rawio.BufferSize {
 		rawio.PutBuffer((*[rawio.BufferSize]byte)(d.partial[:rawio.BufferSize]))
 	}
 	d.partial = nil
 }
 
-func (d *decoder) delimited(chunk []byte, delimiter byte) {
+func (d *Decoder) delimited(chunk []byte, delimiter byte) {
 	for start := rawio.Gap; d.err == nil; {
 		n := bytes.IndexByte(chunk[start:], delimiter)
 		if n < 0 {
@@ -135,14 +144,14 @@ func (d *decoder) delimited(chunk []byte, delimiter byte) {
 const fragmentSize = 32 << 10
 
 // collect keeps the beginning of a message, or sends it on as a fragment once that is too much.
-func (d *decoder) collect(p []byte) {
+func (d *Decoder) collect(p []byte) {
 	d.partial = append(d.grow(len(p)), p...)
-	text, limit := d.partial[rawio.Gap:], d.o.maxLine()
-	if d.splitting && d.stream == "" {
+	text, limit := d.partial[rawio.Gap:], d.Options.maxLine()
+	if d.splitting && d.Stream == "" {
 		limit = min(limit, fragmentSize)
 	}
 	held := 0 // what must stay: part of a character, or a CR that may belong to the line end
-	if !d.o.Binary {
+	if !d.Options.Binary {
 		held = wsframe.IncompleteRune(text)
 	}
 	if d.endsCR(text) {
@@ -162,31 +171,33 @@ func (d *decoder) collect(p []byte) {
 	}
 }
 
-func (d *decoder) endsCR(line []byte) bool {
-	return d.o.Framing == Lines && len(line) > 0 && line[len(line)-1] == '\r'
+func (d *Decoder) endsCR(line []byte) bool {
+	return d.Options.Framing == Lines && len(line) > 0 && line[len(line)-1] == '\r'
 }
 
-func (d *decoder) refusesLong() bool { return d.o.LongLine == Refuse || d.o.Framing == JSON }
+func (d *Decoder) refusesLong() bool {
+	return d.Options.LongLine == Refuse || d.Options.Framing == JSON
+}
 
-func (d *decoder) tooLong() {
-	d.close(wsframe.CloseTooBig, "the program sent a message that is too large")
+func (d *Decoder) tooLong() {
+	d.close(wsframe.CloseTooBig, d.peer()+" sent a message that is too large")
 }
 
 // complete is completeLast for a message behind which the chunk may go on.
-func (d *decoder) complete(buf []byte, start, end int) { d.completeLast(buf, start, end, false) }
+func (d *Decoder) complete(buf []byte, start, end int) { d.completeLast(buf, start, end, false) }
 
 // completeLast takes a whole message, or the last part of one that is being split: buf[start:end],
 // with at least rawio.Gap dead bytes in front. Last says that nothing follows it in the chunk.
-func (d *decoder) completeLast(buf []byte, start, end int, last bool) {
+func (d *Decoder) completeLast(buf []byte, start, end int, last bool) {
 	if d.endsCR(buf[start:end]) {
 		end--
 	}
 	switch {
-	case d.o.Framing != Raw && end-start > d.o.maxLine() && d.refusesLong():
+	case d.Options.Framing != Raw && end-start > d.Options.maxLine() && d.refusesLong():
 		d.tooLong() // for one that need not be collected too: no matter how it was read
-	case d.o.Framing == JSON:
+	case d.Options.Framing == JSON:
 		d.verb(buf[start:end])
-	case d.stream != "":
+	case d.Stream != "":
 		if !d.splitting || end > start {
 			d.tagged(buf[start:end])
 		}
@@ -194,20 +205,20 @@ func (d *decoder) completeLast(buf []byte, start, end int, last bool) {
 	case d.splitting:
 		d.fragment(buf, start, end, true)
 	default:
-		op := d.o.opcode()
+		op := d.Options.opcode()
 		buf, start, end, op = d.valid(buf, start, end, op)
 		d.emit(buf, start, end, op, true, last)
 	}
 }
 
 // fragment sends a part of a message that is too large to be collected.
-func (d *decoder) fragment(buf []byte, start, end int, fin bool) {
+func (d *Decoder) fragment(buf []byte, start, end int, fin bool) {
 	op := wsframe.OpContinuation
 	if !d.splitting {
-		op = d.o.opcode()
+		op = d.Options.opcode()
 	}
 	d.splitting = !fin
-	if d.stream != "" { // JSON objects cannot be split: each piece is one
+	if d.Stream != "" { // JSON objects cannot be split: each piece is one
 		d.tagged(buf[start:end])
 		return
 	}
@@ -216,14 +227,14 @@ func (d *decoder) fragment(buf []byte, start, end int, fin bool) {
 }
 
 // valid applies InvalidUTF8 to a message or, with OpContinuation, to a part of one.
-func (d *decoder) valid(buf []byte, start, end int, op wsframe.Opcode) ([]byte, int, int, wsframe.Opcode) {
-	if d.o.Binary || utf8.Valid(buf[start:end]) {
+func (d *Decoder) valid(buf []byte, start, end int, op wsframe.Opcode) ([]byte, int, int, wsframe.Opcode) {
+	if d.Options.Binary || utf8.Valid(buf[start:end]) {
 		return buf, start, end, op
 	}
 	switch {
-	case d.o.InvalidUTF8 == Refuse:
-		d.close(wsframe.CloseInvalidPayload, invalidText)
-	case d.o.InvalidUTF8 == AsBinary && op == wsframe.OpText:
+	case d.Options.InvalidUTF8 == Refuse:
+		d.close(wsframe.CloseInvalidPayload, d.peer()+invalidText)
+	case d.Options.InvalidUTF8 == AsBinary && op == wsframe.OpText:
 		return buf, start, end, wsframe.OpBinary
 	default:
 		fixed := appendReplaced(make([]byte, rawio.Gap, rawio.Gap+end-start+64), buf[start:end])
@@ -232,7 +243,7 @@ func (d *decoder) valid(buf []byte, start, end int, op wsframe.Opcode) ([]byte, 
 	return buf, start, end, op
 }
 
-const invalidText = "the program sent text that is not UTF-8"
+const invalidText = " sent text that is not UTF-8"
 
 // appendReplaced puts U+FFFD in the place of each byte that is not UTF-8, as encoding/json does: so a
 // message is the same however it was cut.
@@ -247,16 +258,16 @@ func appendReplaced(dst, p []byte) []byte {
 
 // emit sends a frame. A large one, and one that is alone, goes out from where it lies, with its
 // header in the dead bytes in front of it; others are copied into the buffer of frames.
-func (d *decoder) emit(buf []byte, start, end int, op wsframe.Opcode, fin, last bool) {
+func (d *Decoder) emit(buf []byte, start, end int, op wsframe.Opcode, fin, last bool) {
 	const large = 8 << 10
 	if d.err != nil {
 		return
 	}
 	n := end - start
-	if size := d.conn.FragmentSize(); size > 0 && fin && op != wsframe.OpContinuation && (n > size || d.stream != "") {
+	if size := d.Conn.FragmentSize(); size > 0 && fin && op != wsframe.OpContinuation && (n > size || d.Stream != "") {
 		// With two streams all messages go this way, or one would come between the fragments of another.
 		d.flush()
-		d.err = d.conn.WriteMessage(op, buf[start:end])
+		d.err = d.Conn.WriteMessage(op, buf[start:end])
 		return
 	}
 	if n >= large || last && len(d.frames) == 0 {
@@ -276,30 +287,30 @@ func (d *decoder) emit(buf []byte, start, end int, op wsframe.Opcode, fin, last 
 	d.frames = append(d.frames, buf[start:end]...)
 }
 
-func (d *decoder) flush() {
+func (d *Decoder) flush() {
 	if len(d.frames) > 0 && d.err == nil {
 		d.write(d.frames)
 	}
 	d.frames = d.frames[:0]
 }
 
-func (d *decoder) write(frames []byte) {
+func (d *Decoder) write(frames []byte) {
 	if d.err == nil {
-		d.err = d.conn.WriteEncoded(frames)
+		d.err = d.Conn.WriteEncoded(frames)
 	}
 }
 
-// close ends the session for something that the program sent, behind all that came before.
-func (d *decoder) close(code wsframe.CloseCode, reason string) {
+// close ends the session for something that the far side sent, behind all that came before.
+func (d *Decoder) close(code wsframe.CloseCode, reason string) {
 	if d.err == nil {
 		d.flush()
-		d.conn.WriteClose(code, reason)
+		d.Conn.WriteClose(code, reason)
 		d.err = wsframe.ErrCloseSent
 	}
 }
 
 // prefixed takes messages with a length of four bytes in front.
-func (d *decoder) prefixed(chunk []byte) {
+func (d *Decoder) prefixed(chunk []byte) {
 	for start := rawio.Gap; d.err == nil && (start < len(chunk) || d.inMessage && d.left == 0); {
 		if !d.inMessage {
 			n := min(4-d.pending(), len(chunk)-start)
@@ -311,7 +322,7 @@ func (d *decoder) prefixed(chunk []byte) {
 			if len(prefix) == 4 {
 				d.left, d.inMessage = int64(binary.BigEndian.Uint32(prefix)), true
 				d.drop()
-				if d.left > int64(d.o.maxLine()) && d.refusesLong() {
+				if d.left > int64(d.Options.maxLine()) && d.refusesLong() {
 					d.tooLong()
 				}
 			}
@@ -337,9 +348,9 @@ func (d *decoder) prefixed(chunk []byte) {
 
 // raw sends the chunk as it is, for text without the beginning of a character at its end, which
 // goes into the gap of the next one.
-func (d *decoder) raw(chunk []byte) {
+func (d *Decoder) raw(chunk []byte) {
 	start, end := rawio.Gap, len(chunk)
-	if !d.o.Binary {
+	if !d.Options.Binary {
 		start -= copy(chunk[rawio.Gap-d.pending():], d.partial[len(d.partial)-d.pending():])
 		d.drop()
 		if held := wsframe.IncompleteRune(chunk[start:]); held > 0 {
@@ -353,16 +364,16 @@ func (d *decoder) raw(chunk []byte) {
 }
 
 // tagged sends a line with the name of its stream.
-func (d *decoder) tagged(line []byte) {
+func (d *Decoder) tagged(line []byte) {
 	b, _ := json.Marshal(struct {
 		Stream string `json:"stream"`
 		Data   string `json:"data"`
-	}{d.stream, string(line)})
+	}{d.Stream, string(line)})
 	d.own(wsframe.OpText, b)
 }
 
 // own sends a message that lies in memory of its own.
-func (d *decoder) own(op wsframe.Opcode, p []byte) {
+func (d *Decoder) own(op wsframe.Opcode, p []byte) {
 	buf := append(make([]byte, rawio.Gap, rawio.Gap+len(p)), p...)
 	d.emit(buf, rawio.Gap, len(buf), op, true, false)
 }

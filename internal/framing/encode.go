@@ -1,4 +1,4 @@
-package stdio
+package framing
 
 import (
 	"bytes"
@@ -10,9 +10,11 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// An encoder turns messages of the client into the input of a program.
-type encoder struct {
-	o     *Options
+// An Encoder turns messages of the client into what the far side reads. It is for one goroutine at a
+// time; the zero value with Options is ready.
+type Encoder struct {
+	Options *Options
+
 	out   []byte
 	moved bool // out does not lie in the batch any more
 
@@ -22,17 +24,17 @@ type encoder struct {
 	carry []byte         // JSON: what of it cannot be written yet, part of a character or of a base64 group
 }
 
-// encode turns what is left of a batch into what is to be written, in the memory of the batch where
+// Encode turns what is left of a batch into what is to be written, in the memory of the batch where
 // that has room (always, without escapes and JSON). The error is how to close the connection; what
 // came before the message that caused it is returned with it.
-func (e *encoder) encode(b *wsframe.Batch) (out []byte, err *wsframe.CloseError) {
+func (e *Encoder) Encode(b *wsframe.Batch) (out []byte, err *wsframe.CloseError) {
 	e.out, e.moved = b.Space(), false
 	for part := b.Next(); part != nil && err == nil; part = b.Next() {
-		if part.Start && e.o.refuses(part.Op) {
+		if part.Start && e.Options.refuses(part.Op) {
 			err = closeError(wsframe.CloseUnsupported, "this service does not take "+part.Op.String()+" messages")
 			break
 		}
-		switch e.o.Framing {
+		switch e.Options.Framing {
 		case Lines:
 			err = e.delimited(part, '\n', 'n')
 		case Null:
@@ -58,14 +60,14 @@ func closeError(code wsframe.CloseCode, reason string) *wsframe.CloseError {
 }
 
 // leave copies the output out of the batch, so that it may grow over what is not parsed yet.
-func (e *encoder) leave() {
+func (e *Encoder) leave() {
 	if !e.moved {
 		e.out, e.moved = slices.Clone(e.out), true
 	}
 }
 
-func (e *encoder) delimited(part *wsframe.Part, delimiter, letter byte) *wsframe.CloseError {
-	switch e.o.Delimiters {
+func (e *Encoder) delimited(part *wsframe.Part, delimiter, letter byte) *wsframe.CloseError {
+	switch e.Options.Delimiters {
 	case Refuse:
 		if bytes.IndexByte(part.Payload, delimiter) >= 0 {
 			return closeError(wsframe.ClosePolicy, "messages must not contain the delimiter of lines")
@@ -82,7 +84,7 @@ func (e *encoder) delimited(part *wsframe.Part, delimiter, letter byte) *wsframe
 	return nil
 }
 
-func (e *encoder) escape(p []byte, delimiter, letter byte) {
+func (e *Encoder) escape(p []byte, delimiter, letter byte) {
 	for _, c := range p {
 		switch c {
 		case delimiter:
@@ -98,7 +100,7 @@ func (e *encoder) escape(p []byte, delimiter, letter byte) {
 }
 
 // prefixed streams messages of one frame, whose length is known from the start.
-func (e *encoder) prefixed(part *wsframe.Part) *wsframe.CloseError {
+func (e *Encoder) prefixed(part *wsframe.Part) *wsframe.CloseError {
 	length := part.FrameLength
 	switch {
 	case e.message == nil && part.FrameFin && part.FrameOp != wsframe.OpContinuation:
@@ -124,7 +126,7 @@ func (e *encoder) prefixed(part *wsframe.Part) *wsframe.CloseError {
 }
 
 // json streams messages too: text escaped, binary in base64.
-func (e *encoder) json(part *wsframe.Part) {
+func (e *Encoder) json(part *wsframe.Part) {
 	e.leave()
 	if part.Start {
 		e.out = append(append(append(e.out, `{"type":"`...), part.Op.String()...), `","data":"`...)
@@ -154,9 +156,9 @@ func (e *encoder) json(part *wsframe.Part) {
 	}
 }
 
-// end returns what is to be written when there will be no more messages. A line of JSON that was begun
+// End returns what is to be written when there will be no more messages. A line of JSON that was begun
 // for a message whose end never came is made a whole one, which says so.
-func (e *encoder) end() []byte {
+func (e *Encoder) End() []byte {
 	if e.begun == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package stdio
+package framing
 
 import (
 	"encoding/binary"
@@ -8,15 +8,17 @@ import (
 )
 
 // fuzzOptions makes any options of a few bits, with limits that are small enough to be reached.
-func fuzzOptions(bits uint16) Options {
-	o := Options{Framing: Framing(bits % 5), Binary: bits&8 != 0}
+func fuzzOptions(bits uint16) (o Options, stream string) {
+	o = Options{Framing: Kind(bits % 5), Binary: bits&8 != 0}
 	o.InvalidUTF8 = []Choice{Default, Replace, AsBinary, Refuse}[bits>>4&3]
 	o.LongLine = []Choice{Default, Refuse}[bits>>6&1]
 	o.MaxLine = []int64{0, 1, 10, 100}[bits>>7&3]
 	o.Delimiters = []Choice{Default, Pass, Escape, Refuse}[bits>>9&3]
 	o.OtherType = []Choice{Default, Pass, Refuse}[bits>>11&3%3]
-	o.PassStderr = o.Framing == Lines && !o.Binary && bits&1<<14 != 0
-	return o
+	if o.Framing == Lines && !o.Binary && bits&(1<<14) != 0 {
+		stream = "stdout"
+	}
+	return o, stream
 }
 
 // pieces cuts s after each number of bytes, again and again; at least one byte each time.
@@ -36,18 +38,21 @@ func FuzzOutputCutAtRandom(f *testing.F) {
 	for i, tt := range outputTests {
 		f.Add(uint16(tt.o.Framing), strings.Join(tt.output, ""), []byte{byte(i)})
 	}
+	for i, tt := range taggedTests {
+		f.Add(uint16(1<<14), strings.Join(tt.output, ""), []byte{byte(i)})
+	}
 	f.Add(uint16(0), strings.Repeat("\xe2\x82\r", 50)+"\n", []byte{0, 1, 2})
 	f.Add(uint16(2|1<<7), "\x00\x00\x00\x05hello\x00\x00\x00\x00\xff", []byte{3, 0})
 	f.Fuzz(func(t *testing.T, bits uint16, output string, cuts []byte) {
-		o := fuzzOptions(bits)
+		o, stream := fuzzOptions(bits)
 		if o.Framing == Raw {
 			o.InvalidUTF8 = Replace // for other choices each piece counts for itself
 		}
-		whole, wholeEnd, err := tryDecode(&o, pieces(output, nil))
+		whole, wholeEnd, err := tryDecode(&o, stream, pieces(output, nil))
 		if err != nil {
 			t.Fatalf("%+v: %v", o, err)
 		}
-		part, partEnd, err := tryDecode(&o, pieces(output, cuts))
+		part, partEnd, err := tryDecode(&o, stream, pieces(output, cuts))
 		if err != nil {
 			t.Fatalf("%+v: %v", o, err)
 		}
@@ -55,13 +60,13 @@ func FuzzOutputCutAtRandom(f *testing.F) {
 		switch {
 		case o.Framing == Raw:
 			a, b = []frame{text(payloads(a))}, []frame{text(payloads(b))}
-		case o.PassStderr && o.LongLine != Refuse: // long lines come in pieces
+		case stream != "" && o.LongLine != Refuse: // long lines come in pieces
 			a, b = []frame{text(untagged(a))}, []frame{text(untagged(b))}
 		case o.InvalidUTF8 == AsBinary && o.LongLine != Refuse && o.MaxLine > 0:
 			// Of a message that is being split, text is replaced.
 			for _, m := range [][]frame{a, b} {
 				for i := range m {
-					m[i].op, m[i].payload = opText, string(appendReplaced(nil, []byte(m[i].payload)))
+					m[i].Op, m[i].Payload = opText, string(appendReplaced(nil, []byte(m[i].Payload)))
 				}
 			}
 		}
@@ -74,7 +79,7 @@ func FuzzOutputCutAtRandom(f *testing.F) {
 func payloads(all []frame) string {
 	var b strings.Builder
 	for _, f := range all {
-		b.WriteString(f.payload)
+		b.WriteString(f.Payload)
 	}
 	return b.String()
 }
@@ -82,7 +87,7 @@ func payloads(all []frame) string {
 func untagged(all []frame) string {
 	var b strings.Builder
 	for _, f := range all {
-		data, ok := strings.CutPrefix(f.payload, `{"stream":"stdout","data":"`)
+		data, ok := strings.CutPrefix(f.Payload, `{"stream":"stdout","data":"`)
 		if data, ok2 := strings.CutSuffix(data, `"}`); ok && ok2 {
 			b.WriteString(data)
 		} else {
@@ -98,7 +103,7 @@ func FuzzInputCutAtRandom(f *testing.F) {
 		f.Add(uint16(tt.o.Framing), string(tt.in), []byte{byte(i)})
 	}
 	f.Fuzz(func(t *testing.T, bits uint16, in string, cuts []byte) {
-		o := fuzzOptions(bits)
+		o, _ := fuzzOptions(bits)
 		if len(in) > 4000 { // a read in memory brings no more
 			return
 		}
@@ -128,7 +133,7 @@ func FuzzEcho(f *testing.F) {
 	f.Add(uint16(1), "line\nline", "\r", []byte{0})
 	f.Add(uint16(2), "", "x", []byte{})
 	f.Fuzz(func(t *testing.T, bits uint16, first, second string, cuts []byte) {
-		o := fuzzOptions(bits)
+		o, _ := fuzzOptions(bits)
 		o = Options{Framing: o.Framing, Binary: true} // text would have to be UTF-8
 		var in []byte
 		want := []frame{bin(first), bin(second)}
