@@ -35,6 +35,7 @@ type backend struct {
 	idle     []*single // the one used last is at the end
 	starving int       // connections without an answer for starveTime
 	muxes    []*mux
+	opening  chan struct{} // closed when another shared connection has been opened; nil: none is being opened
 	can      multiplexing
 	asked    time.Time // the last question that was left open
 	asking   bool
@@ -280,17 +281,40 @@ func (b *backend) fed(s *single) {
 	}
 }
 
-// shared returns a shared connection with room for another request.
+// shared returns a shared connection with room for another request. Requests that
+// come at the same time wait for one connection instead of opening one each.
 func (b *backend) shared(ctx context.Context) (*mux, error) {
-	b.mu.Lock()
-	for _, m := range b.muxes {
-		if m.hasRoom() {
-			b.mu.Unlock()
-			return m, nil
+	for {
+		b.mu.Lock()
+		for _, m := range b.muxes {
+			if m.hasRoom() {
+				b.mu.Unlock()
+				return m, nil
+			}
+		}
+		opening, can := b.opening, b.can
+		if opening == nil {
+			b.opening = make(chan struct{})
+		}
+		b.mu.Unlock()
+		if opening == nil {
+			return b.openShared(ctx, can)
+		}
+		select {
+		case <-opening:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
-	can := b.can
-	b.mu.Unlock()
+}
+
+func (b *backend) openShared(ctx context.Context, can multiplexing) (*mux, error) {
+	defer func() {
+		b.mu.Lock()
+		close(b.opening)
+		b.opening = nil
+		b.mu.Unlock()
+	}()
 	nc, err := b.dial(ctx)
 	if err != nil {
 		return nil, err

@@ -90,8 +90,13 @@ func TestWhichScriptARequestMeans(t *testing.T) {
 			io.WriteString(w, strings.Repeat(" ", min(i, 1))+v)
 		}
 	})})
-	php := Endpoint{Root: root, SplitPath: []string{".php", ".phtml"}, Index: "index.php"}
-	with := func(e Endpoint, f func(e *Endpoint)) *Endpoint { f(&e); return &e }
+	php := func(change func(e *Endpoint)) *Endpoint {
+		e := &Endpoint{Root: root, SplitPath: []string{".php", ".phtml"}, Index: "index.php"}
+		if change != nil {
+			change(e)
+		}
+		return e
+	}
 	r := root
 	tests := []struct {
 		name   string
@@ -107,24 +112,24 @@ func TestWhichScriptARequestMeans(t *testing.T) {
 		{"another path than Prefix", &Endpoint{Prefix: "/app"}, "/", "404"},
 		{"Prefix and Root", &Endpoint{Prefix: "/app", Root: "/srv"}, "/app/x", "/app /x /srv/app /srv /srv/x /app/x"},
 
-		{"SplitPath", with(php, func(*Endpoint) {}), "/page.php/more/x.php?q", "/page.php /more/x.php " + r + "/page.php " + r + " " + r + "/more/x.php /page.php/more/x.php?q"},
-		{"a second suffix", with(php, func(*Endpoint) {}), "/a.phtml", "/a.phtml - " + r + "/a.phtml " + r + " - /a.phtml"},
-		{"a suffix alone is no script", with(php, func(*Endpoint) {}), "/.php", "404"},
-		{"no script in the path", with(php, func(*Endpoint) {}), "/page.txt", "404"},
-		{"a script that is not there", with(php, func(*Endpoint) {}), "/none.php", "404"},
-		{"a directory that is called like a script", with(php, func(*Endpoint) {}), "/folder.php", "404"},
-		{"dots", with(php, func(*Endpoint) {}), "/x/../page.php", "404"},
-		{"encoded dots", with(php, func(*Endpoint) {}), "/%2e%2e/page.php", "404"},
-		{"an upload that is no script", with(php, func(*Endpoint) {}), "/page.txt/x.php", "404"},
-		{"Index", with(php, func(*Endpoint) {}), "/dir/?q", "/dir/index.php - " + r + "/dir/index.php " + r + " - /dir/?q"},
-		{"Index that is not there", with(php, func(*Endpoint) {}), "/other/", "404"},
-		{"SkipCheck", with(php, func(e *Endpoint) { e.SkipCheck = true }), "/none.php", "/none.php - " + r + "/none.php " + r + " - /none.php"},
+		{"SplitPath", php(nil), "/page.php/more/x.php?q", "/page.php /more/x.php " + r + "/page.php " + r + " " + r + "/more/x.php /page.php/more/x.php?q"},
+		{"a second suffix", php(nil), "/a.phtml", "/a.phtml - " + r + "/a.phtml " + r + " - /a.phtml"},
+		{"a suffix alone is no script", php(nil), "/.php", "404"},
+		{"no script in the path", php(nil), "/page.txt", "404"},
+		{"a script that is not there", php(nil), "/none.php", "404"},
+		{"a directory that is called like a script", php(nil), "/folder.php", "404"},
+		{"dots", php(nil), "/x/../page.php", "404"},
+		{"encoded dots", php(nil), "/%2e%2e/page.php", "404"},
+		{"an upload that is no script", php(nil), "/page.txt/x.php", "404"},
+		{"Index", php(nil), "/dir/?q", "/dir/index.php - " + r + "/dir/index.php " + r + " - /dir/?q"},
+		{"Index that is not there", php(nil), "/other/", "404"},
+		{"SkipCheck", php(func(e *Endpoint) { e.SkipCheck = true }), "/none.php", "/none.php - " + r + "/none.php " + r + " - /none.php"},
 
-		{"Docroot", with(php, func(e *Endpoint) { e.Docroot = "/far" }), "/page.php/i", "/page.php /i /far/page.php /far /far/i /page.php/i"},
-		{"Docroot does not move the check", with(php, func(e *Endpoint) { e.Docroot = "/far" }), "/none.php", "404"},
-		{"Docroot without Root", with(php, func(e *Endpoint) { e.Root, e.Docroot = "", "/far/" }), "/none.php", "/none.php - /far/none.php /far/ - /none.php"},
+		{"Docroot", php(func(e *Endpoint) { e.Docroot = "/far" }), "/page.php/i", "/page.php /i /far/page.php /far /far/i /page.php/i"},
+		{"Docroot does not move the check", php(func(e *Endpoint) { e.Docroot = "/far" }), "/none.php", "404"},
+		{"Docroot without Root", php(func(e *Endpoint) { e.Root, e.Docroot = "", "/far/" }), "/none.php", "/none.php - /far/none.php /far/ - /none.php"},
 
-		{"BrokenScriptFilename", with(php, func(e *Endpoint) { e.BrokenScriptFilename = true }), "/page.php/more", "/page.php /more " + r + "/page.php/more " + r + " " + r + "/more /page.php/more"},
+		{"BrokenScriptFilename", php(func(e *Endpoint) { e.BrokenScriptFilename = true }), "/page.php/more", "/page.php /more " + r + "/page.php/more " + r + " " + r + "/more /page.php/more"},
 
 		{"StripRequestURI", &Endpoint{StripRequestURI: "/app"}, "/app/x?q", " /app/x - - - /x?q"},
 		{"StripRequestURI that ends with a slash", &Endpoint{StripRequestURI: "/app/"}, "/app/x", " /app/x - - - /x"},
