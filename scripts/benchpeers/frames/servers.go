@@ -10,7 +10,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 	"github.com/lxzan/gws"
 
-	"github.com/wspawn/wspawn/wsframe"
+	"github.com/wspawn/wspawn/scripts/benchpeers/internal/echo"
 )
 
 // A library is a WebSocket implementation with a server that echoes, written
@@ -22,51 +22,11 @@ type library struct {
 }
 
 var libraries = []library{
-	{"wsframe", echoWsframe},
+	{"wsframe", echo.Serve},
 	{"gorilla", echoGorilla},
 	{"coder", echoCoder},
 	{"gobwas", echoGobwas},
 	{"gws", newEchoGws()},
-}
-
-// echoWsframe answers all messages that one read brought with one write. They
-// are put together in the memory where they arrived. A message that is cut by
-// the end of a read waits for its other parts.
-func echoWsframe(w http.ResponseWriter, r *http.Request) {
-	c, err := wsframe.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	go func() {
-		defer c.CloseNow()
-		var cut []byte
-		c.Receive(func(b *wsframe.Batch) error {
-			out := b.Space()
-			for p := b.Next(); p != nil; p = b.Next() {
-				if !p.Start || !p.End {
-					cut = append(cut, p.Payload...)
-					if !p.End {
-						continue
-					}
-					if err := c.WriteEncoded(out); err != nil {
-						return err
-					}
-					out = b.Space()
-					if err := c.WriteMessage(p.Op, cut); err != nil {
-						return err
-					}
-					cut = cut[:0]
-					continue
-				}
-				out = wsframe.AppendHeader(out, p.Op, true, int64(len(p.Payload)))
-				out = append(out, p.Payload...)
-			}
-			if len(out) == 0 {
-				return nil
-			}
-			return c.WriteEncoded(out)
-		})
-	}()
 }
 
 func echoGorilla(w http.ResponseWriter, r *http.Request) {

@@ -1,4 +1,4 @@
-package main
+package versus
 
 import (
 	"encoding/json"
@@ -6,15 +6,15 @@ import (
 )
 
 func TestJudging(t *testing.T) {
-	parse := func(text string) *report {
-		r := new(report)
+	parse := func(text string) *Report {
+		r := new(Report)
 		if err := json.Unmarshal([]byte(text), r); err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
-	r := row{name: "row", wants: []want{{messageRate, 1.5, 0}, {messageCPU, 0.5, 0}, {memory, 0.5, 13}}}
-	outcomes := r.judge([2][]*report{
+	r := Row{Name: "row", Wants: []Want{{Rate("message"), 1.5, 0}, {CPU("message"), 0.5, 0}, {Memory, 0.5, 13}, {Rate("message"), 0, 0}}}
+	outcomes := r.judge([2][]*Report{
 		{
 			parse(`{"per_second": 150, "cpu": {"server_s_per_million": 6, "other_pct": 1}, "memory": {"server_rss_per_conn": 14336}}`),
 			parse(`{"per_second": 10, "cpu": {"server_s_per_million": 9, "steal_pct": 7}, "memory": {"server_rss_per_conn": 1}}`),
@@ -22,7 +22,7 @@ func TestJudging(t *testing.T) {
 		},
 		{parse(`{"per_second": 100, "cpu": {"server_s_per_million": 10, "other_pct": 3}, "memory": {"server_rss_per_conn": 51200}}`)},
 	})
-	if len(outcomes) != 3 {
+	if len(outcomes) != 4 {
 		t.Fatalf("%d outcomes", len(outcomes))
 	}
 	for i, want := range []struct {
@@ -33,6 +33,7 @@ func TestJudging(t *testing.T) {
 		{1.5, "≥ 1.5×", true},
 		{0.6, "≤ 0.5×", false},
 		{0.28, "≤ 0.5×, < 13 KiB/session", false}, // the ratio is good, 14 KiB are not
+		{1.5, "", true},
 	} {
 		o := outcomes[i]
 		if o.Ratio != want.ratio || o.Wanted != want.wanted || o.Met != want.met || o.OtherPct != 7 {
