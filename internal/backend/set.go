@@ -3,10 +3,14 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
+	"slices"
+	"sync"
 	"time"
+
+	"github.com/wspawn/wspawn/spawner"
 )
 
 // The defaults of [Config].
@@ -14,135 +18,237 @@ const (
 	DefaultConnectTimeout = 8 * time.Second
 	DefaultDisableTime    = time.Second
 	DefaultRetries        = 5
-	DefaultMaxQueue       = 1024
+	DefaultMaxQueue       = 100
 	DefaultQueueWait      = 10 * time.Second
 	DefaultResolve        = 30 * time.Second
 )
 
+// maxDisableTime is what a backend that stays away is disabled for in the end.
+const maxDisableTime = 30 * time.Second
+
 // A Server is one backend of a [Config].
 type Server struct {
-	// Address is "HOST:PORT", "unix:PATH" or an absolute path. A host name stands for all its addresses. "srv:NAME", as
-	// in "srv:_http._tcp.example.org", is what the SRV records of NAME say (RFC 2782).
+	// Address is "HOST:PORT", "unix:PATH" or an absolute path. A host name stands for all its addresses, each
+	// of which is a backend with what is said here. "srv:NAME", as in "srv:_http._tcp.example.org", stands for what the
+	// SRV records of NAME lead to (RFC 2782): their weights multiply Weight, and targets that
+	// have not the lowest priority number are backups.
 	Address string
-	// Weight is its share, beside the others. 0 = 1.
+	// Weight is its share, beside those of the others. 0 = 1.
 	Weight int
-	// Backup gets sessions only while no other can take them.
+	// Backup gets sessions only while no other backend can take them, because they are away or full.
 	Backup bool
 	// MaxSessions is how many it may have at a time. 0 = no limit.
 	MaxSessions int
 }
 
-// Config describes a [Set].
+// Config describes a [Set]. Either Backends or Pool has to be set; the other zero values work.
 type Config struct {
-	// Backends are the servers.
+	// Backends are the servers. None may be named twice.
 	Backends []Server
+	// Pool has its workers be the backends. Their number, their health and the queue in front of them are the
+	// business of the pool, which has to be started and closed by its owner: then MaxQueue, QueueWait,
+	// DisableTime, Check, Resolve and Resolver mean nothing.
+	Pool *spawner.Pool
+
+	// Balance is how sessions are spread, and HashName the header line or cookie that HashHeader and HashCookie look
+	// at.
+	Balance  Balance
+	HashName string
 
 	// ConnectTimeout is how long one backend may take to accept a connection. 0 = 8 s, negative = no limit.
 	ConnectTimeout time.Duration
+	// DisableTime is how long a backend that could not be reached is left alone. Then one session tries it, while
+	// others still go elsewhere. Each time that fails the time doubles, up to 30 s. When all backends are
+	// disabled, sessions go to those whose last failure is the longest ago all the same: it would be an
+	// error anyway. 0 = 1 s, negative = never.
+	DisableTime time.Duration
+	// Retries is how many backends one session is offered to. 0 = 5, negative = 1.
+	Retries int
+	// MaxQueue is how many sessions may wait while all backends have their MaxSessions, first come, first served; and
+	// QueueWait for how long. 0 = 100 and 10 s, negative = none waits.
+	MaxQueue  int
+	QueueWait time.Duration
 
-	// Log gets a line when a backend cannot be reached any more, and when it can again. nil = none.
+	// Check looks after backends that have no sessions. Off unless its Interval is set.
+	Check Check
+
+	// Resolve is how often names are looked up. When that fails, what was found before stays valid. 0 = 30 s,
+	// negative = never: each Dial looks the name up then. SRV records need it.
+	Resolve time.Duration
+	// Resolver looks names up. nil = [net.DefaultResolver].
+	Resolver Resolver
+	// Dial connects instead of package net. Optional.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Log gets a line when a backend cannot be reached any more, and when it can again. nil = no log.
 	Log *slog.Logger
 }
 
 // A Set is some backends that do the same work. All methods may be called at the same time.
 type Set struct {
-	c Config
-	a []Address
+	c       Config // with the defaults filled in
+	sources []*source
+
+	ctx     context.Context // of what Start begins
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex // guards the fields below, and those of members
+	started bool
+	closed  bool
+	pending int       // sources that are looked up for the first time
+	members []*member // in the order of the configuration
+	leaving []*member // gone, but with sessions
+	workers map[string]*worker
+	queue   []*waiter
+	scratch []*member // for pick
 }
 
-// New checks c. It starts nothing.
+// New checks c. It starts nothing: the set can be used at once, but without [Set.Start] it neither looks
+// names up in advance nor checks anything.
 func New(c Config) (*Set, error) {
-	s := &Set{c: c}
+	if (len(c.Backends) == 0) == (c.Pool == nil) {
+		return nil, errors.New("want either backends or a pool")
+	}
+	if needs := c.Balance == HashHeader || c.Balance == HashCookie; needs && c.HashName == "" {
+		return nil, fmt.Errorf("balance %q: the name is missing", c.Balance)
+	}
+	if c.Pool != nil {
+		c.Check = Check{}
+	}
+	c.ConnectTimeout = or(c.ConnectTimeout, DefaultConnectTimeout)
+	c.DisableTime = max(0, or(c.DisableTime, DefaultDisableTime))
+	c.Retries = max(1, or(c.Retries, DefaultRetries))
+	c.MaxQueue = or(c.MaxQueue, DefaultMaxQueue)
+	c.QueueWait = or(c.QueueWait, DefaultQueueWait)
+	c.Resolve = or(c.Resolve, DefaultResolve)
+	c.Check.defaults()
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	s := &Set{c: c, workers: make(map[string]*worker)}
 	for _, b := range c.Backends {
-		a, err := ParseAddress(b.Address)
+		src, err := newSource(b, c.Resolve > 0)
 		if err != nil {
 			return nil, err
 		}
-		s.a = append(s.a, a)
+		for _, other := range s.sources {
+			if other.id == src.id {
+				return nil, fmt.Errorf("backend %q: named twice", b.Address)
+			}
+		}
+		s.sources = append(s.sources, src)
 	}
+	s.gather()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Fixed is the set of some addresses, see [ParseAddress].
-func Fixed(addrs ...string) (*Set, error) {
-	var c Config
+// Fixed is the set of some addresses, all else as it comes.
+func Fixed(addrs ...string) (*Set, error) { return New(Config{Backends: Servers(addrs...)}) }
+
+// Servers are those with some addresses.
+func Servers(addrs ...string) []Server {
+	var list []Server
 	for _, a := range addrs {
-		c.Backends = append(c.Backends, Server{Address: a})
+		list = append(list, Server{Address: a})
 	}
-	return New(c)
+	return list
 }
 
-// Start begins what goes on in the background.
-func (s *Set) Start() {}
-
-// Close ends it and waits for it.
-func (s *Set) Close() error { return nil }
-
-// Status describes one backend of a [Set].
-type Status struct{ ID string }
-
-// Status lists the backends.
-func (s *Set) Status() []Status { return nil }
-
-// An Error is a session that no backend takes. It has the fields of cgi.GatewayError, so that one can be
-// converted into the other.
-type Error struct {
-	Status     int           // of the answer: 503, or 504 when all that was tried took too long
-	Reason     string        // for the client
-	RetryAfter time.Duration // for a Retry-After line
-	Err        error         // for the log
-}
-
-func (e *Error) Error() string { return e.Reason }
-
-// Unwrap returns Err.
-func (e *Error) Unwrap() error { return e.Err }
-
-type unreachable struct{ error }
-
-func (e unreachable) Unwrap() error { return e.error }
-
-// Unreachable marks an error of the function given to [Set.Try]: nothing was sent, the next backend may be asked.
-func Unreachable(err error) error { return unreachable{err} }
-
-// Try calls use with one backend after another, best first, until use returns nil, or an error that is not
-// [Unreachable]. When it returned nil the lease stays taken until Release.
-func (s *Set) Try(ctx context.Context, r *http.Request, use func(ctx context.Context, l *Lease) error) error {
-	var err error
-	for _, a := range s.a {
-		if err = use(ctx, &Lease{s, a}); err == nil || !errors.As(err, new(unreachable)) {
-			return err
+// Start begins to look names up and to check backends. Calls after the first one do nothing.
+func (s *Set) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.closed {
+		return
+	}
+	s.started = true
+	for _, src := range s.sources {
+		if src.dynamic() {
+			s.pending++
+			s.running.Go(func() { s.resolve(src) })
 		}
 	}
-	return &Error{Status: 503, Reason: "no backend can be reached", RetryAfter: time.Second, Err: err}
-}
-
-// A Lease is one session on one backend. All methods may be called at the same time.
-type Lease struct {
-	s *Set
-	a Address
-}
-
-// ID returns the stable name of the backend.
-func (l *Lease) ID() string { return l.a.String() }
-
-// Address returns where it listens.
-func (l *Lease) Address() Address { return l.a }
-
-// Dial connects to the backend. The connection is the plain *net.TCPConn or *net.UnixConn. Errors are [Unreachable].
-func (l *Lease) Dial(ctx context.Context) (net.Conn, error) {
-	nc, err := (&net.Dialer{Timeout: DefaultConnectTimeout}).DialContext(ctx, l.a.Network, l.a.Addr)
-	if err != nil {
-		return nil, Unreachable(err)
+	if s.c.Check.Interval > 0 {
+		s.running.Go(s.check)
 	}
-	return nc, nil
 }
 
-// Failed says that the backend broke off before it took anything. It returns [Unreachable] of err.
-func (l *Lease) Failed(err error) error { return Unreachable(err) }
+// Close ends what Start has begun, and waits for it. Sessions that wait are refused, as are new ones; those
+// that have a backend go on.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.serve()
+	s.mu.Unlock()
+	s.cancel()
+	s.running.Wait()
+	return nil
+}
 
-// Crashed says, after the far side has ended, whether the process behind it died: nil when it did not, or is not ours.
-func (l *Lease) Crashed() error { return nil }
+// gather makes the members from what is known of the sources. s.mu is held, or s is new.
+func (s *Set) gather() {
+	old := slices.Concat(s.members, s.leaving)
+	before := make(map[string]*member)
+	for _, m := range old {
+		before[m.id] = m
+	}
+	seen := make(map[string]bool)
+	s.members = nil
+	for _, src := range s.sources {
+		for _, f := range src.found {
+			id := f.addr.String()
+			if seen[id] {
+				continue // two names for one place
+			}
+			seen[id] = true
+			m := before[id]
+			if m == nil {
+				m = newMember(id, f.addr)
+			}
+			m.weight, m.backup, m.max, m.gone = f.weight, f.backup, src.server.MaxSessions, false
+			s.members = append(s.members, m)
+		}
+	}
+	s.leaving = nil
+	for _, m := range old {
+		if m.gone = !seen[m.id]; m.gone && m.active > 0 {
+			s.leaving = append(s.leaving, m)
+		}
+	}
+	s.serve()
+}
 
-// Release ends the session. Calls after the first one do nothing.
-func (l *Lease) Release() {}
+// Knows reports whether sessions may still come to a, or have come and are not over. Connections to other addresses
+// need not be kept.
+func (s *Set) Knows(a Address) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	is := func(m *member) bool { return m.addr == a }
+	if slices.ContainsFunc(s.members, is) || slices.ContainsFunc(s.leaving, is) {
+		return true
+	}
+	for _, w := range s.workers {
+		if w.addr == a && !w.ended() {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Set) log(level slog.Level, message string, args ...any) {
+	if s.c.Log != nil {
+		s.c.Log.Log(context.Background(), level, message, args...)
+	}
+}
+
+func or[T int | time.Duration](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
