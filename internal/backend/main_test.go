@@ -8,7 +8,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -59,6 +58,9 @@ func (n *world) Dial(ctx context.Context, network, addr string) (net.Conn, error
 // set makes a set in that world.
 func (n *world) set(t testing.TB, c Config, addrs ...string) *Set {
 	t.Helper()
+	if c.Resolver == nil {
+		c.Resolver = n
+	}
 	if c.Dial == nil {
 		c.Dial = n.Dial
 	}
@@ -127,5 +129,3 @@ func status(s *Set, id string) Status {
 const a, b, c, d = "a.test:1", "b.test:1", "c.test:1", "d.test:1"
 
 var errRefused error = syscall.ECONNREFUSED
-
-func settle() { time.Sleep(time.Nanosecond) } // in a bubble: others go first

@@ -31,9 +31,12 @@ func TestSessionsWaitInOrder(t *testing.T) {
 		}
 		one.Release()
 		one.Release() // does nothing
-		if synctest.Wait(); len(order) != 1 {
+		synctest.Wait()
+		mu.Lock()
+		if len(order) != 1 {
 			t.Errorf("%d got one place", len(order))
 		}
+		mu.Unlock()
 		all.Wait()
 		if !slices.IsSorted(order) {
 			t.Errorf("got %v", order)
