@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wspawn/wspawn/internal/client"
+	"github.com/wspawn/wspawn/internal/config"
 )
 
 func connectCommand() *cobra.Command {
@@ -62,7 +63,7 @@ Exit status:
 			if c.Header, err = client.ParseHeader(headers); err != nil {
 				return usageError(fmt.Errorf("--header: %w", err))
 			}
-			if c.MaxMessage, err = parseSize(maxMessage); err != nil {
+			if c.MaxMessage, err = config.ParseSize(maxMessage); err != nil {
 				return usageError(fmt.Errorf("--max-message: %w", err))
 			}
 			if history {

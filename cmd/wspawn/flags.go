@@ -1,127 +1,267 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"math"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/hashicorp/go-multierror"
 	"github.com/spf13/pflag"
 
 	"github.com/wspawn/wspawn/internal/config"
-	"github.com/wspawn/wspawn/internal/framing"
-	"github.com/wspawn/wspawn/spawner"
-	"github.com/wspawn/wspawn/wsframe"
 )
 
-// serveFlags is the command line of serve. Values that are no plain numbers or words are kept as
-// written and read by config, which reports all that is wrong with them together.
+// serveFlags is the command line of serve. It fills the structure that a configuration file fills as
+// well, with one route. Values that cannot be read are kept as problems, so that all are reported together.
 type serveFlags struct {
-	c         *config.Config
-	port      int
-	logLevel  string
-	logFormat string
+	file string // --config
 
-	framing, otherType, delimiters, invalidUTF8, longLine, stderr string
-	maxLine, queue, maxFrame, maxMessage, fragment, pipe          string
-	closeCodes, limits                                            []string
-	umask, stop                                                   string
-	maxBody, collectBody, maxResponseHeader                       string
-	ping                                                          time.Duration
+	c       *config.Root
+	r       *config.Route
+	program *config.Program
+	problem *multierror.Error
+
+	port                 int
+	log                  config.Log
+	static               config.Files
+	stdio                *config.Stdio
+	cgi                  *config.CGI
+	scgi                 *config.SCGI
+	fastcgi              *config.FastCGI
+	tunnel               *config.Tunnel
+	proxy                *config.Proxy
+	gateway              *config.Responder // what the gateways have in common
+	servers              map[string]*[]string
+	sendfile, authorizer []string
+	services             map[string][]string // of each flag that is not for all: for which services it is
 }
 
-func newServeFlags() *serveFlags { return &serveFlags{c: config.Default()} }
+// programName is what the settings of the program are called where names are needed.
+const programName = "program"
+
+func newServeFlags() *serveFlags {
+	f := &serveFlags{
+		c: config.New[config.Root](), r: config.New[config.Route](), program: config.New[config.Program](),
+		stdio: config.New[config.Stdio](), cgi: config.New[config.CGI](), scgi: config.New[config.SCGI](),
+		fastcgi: config.New[config.FastCGI](), tunnel: config.New[config.Tunnel](), proxy: config.New[config.Proxy](),
+		gateway: config.New[config.Responder](), servers: map[string]*[]string{}, services: map[string][]string{},
+	}
+	f.r.Console = "auto"
+	return f
+}
+
+// The services, by the flag that chooses them.
+var (
+	ownPrograms  = []string{"command", "dir"}
+	gateways     = []string{"cgi", "scgi", "uwsgi", "fastcgi"}
+	backendKinds = []string{"scgi", "uwsgi", "fastcgi"}
+	terminating  = []string{"command", "dir", "tunnel"}
+	started      = []string{"command", "dir", "cgi"}
+	takenOver    = []string{"cgi", "scgi", "uwsgi", "fastcgi", "proxy"}
+)
 
 func (f *serveFlags) register(fs *pflag.FlagSet) {
-	c := f.c
-	fs.StringArrayVarP(&c.Listen, "listen", "l", c.Listen, "`ADDRESS` to listen on: HOST:PORT or unix:PATH (repeatable)")
-	fs.IntVarP(&f.port, "port", "p", 0, "listen on 127.0.0.1:`PORT`; 0 is any free port")
-	fs.StringVar(&c.TLSCert, "tls-cert", "", "`FILE` with the certificate: speak TLS (wss)")
-	fs.StringVar(&c.TLSKey, "tls-key", "", "`FILE` with the key of the certificate")
-	fs.StringVar(&c.Dir, "dir", "", "serve the programs in `DIR`: the path of the URL names one")
-	fs.StringVar(&c.Static, "static", "", "serve the files in `DIR` to ordinary requests")
-	fs.BoolVar(&c.Listings, "static-listings", false, "show what is in directories that have no index.html")
-	fs.BoolVar(&c.Dotted, "static-dot-files", false, "serve files whose names begin with a dot as well")
-	fs.StringVar(&c.Console, "console", c.Console, "page for trying the service: auto (when listening on this machine only), on, off")
-	fs.StringArrayVar(&c.Header, "header", nil, "`\"Name: value\"` for every answer (repeatable)")
-	fs.StringArrayVar(&c.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
-	fs.BoolVar(&c.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
-	fs.StringArrayVar(&c.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
-
-	f.registerGateway(fs)
-
-	fs.StringVar(&f.framing, "framing", "lines", "how messages lie in the program's streams: lines, null, length, json, raw")
-	fs.BoolVar(&c.Stdio.Binary, "binary", false, "send binary messages instead of text")
-	fs.StringVar(&f.otherType, "other-type", "default", "messages of the other type than --binary says: pass, refuse; default refuses binary ones only")
-	fs.StringVar(&f.delimiters, "newlines", "pass", "newlines (NULs with --framing null) inside of client messages: pass, escape, refuse")
-	fs.StringVar(&f.invalidUTF8, "invalid-utf8", "replace", "output that is not UTF-8, in text: replace, binary, refuse")
-	fs.StringVar(&f.maxLine, "max-line", "1M", "largest message of the program that is collected, `SIZE` in bytes")
-	fs.StringVar(&f.longLine, "long-line", "split", "larger ones: split (into fragments of one message), refuse")
-	fs.StringVar(&f.stderr, "stderr", "log", "standard error of the program: log, client (JSON with both streams), inherit, discard")
-	fs.BoolVar(&c.Stdio.Events, "events", false, "tell the program of the start and end of the session (with --framing json)")
-	fs.StringArrayVar(&f.closeCodes, "close-code", nil, "`STATUS=CODE`: close code for an exit status of the program (repeatable)")
-	fs.StringVar(&f.queue, "queue", "1M", "`SIZE` of what may wait for a program that does not read")
-	fs.DurationVar(&c.Stdio.StallTimeout, "stall-timeout", 5*time.Minute, "how long it may then read nothing")
-
-	fs.StringArrayVarP(&c.Env, "env", "e", nil, "`NAME=VALUE` for the program (repeatable)")
-	fs.StringSliceVar(&c.PassEnv, "pass-env", c.PassEnv, "`NAMES` of variables that the program gets from here")
-	fs.BoolVar(&c.Unbuffer, "unbuffer", false, "make the program write line by line (stdbuf, Python)")
-	fs.BoolVar(&c.Watch, "watch", false, "close connections with 1012 when the file of the program changes, for development")
-	fs.StringVar(&c.Program.Dir, "chdir", "", "working `DIR` of the program")
-	fs.StringVar(&c.Program.User, "user", "", "`USER` to run the program as")
-	fs.StringVar(&c.Program.Group, "group", "", "`GROUP` to run the program as")
-	fs.StringVar(&f.umask, "umask", "", "`MASK` of permissions that its files do not get, octal")
-	fs.IntVar(&c.Program.Nice, "nice", 0, "its priority, -20 to 19")
-	fs.StringArrayVar(&f.limits, "limit", nil, "`NAME=SOFT[:HARD]`: resource limit, as nofile=64 or as=512M (repeatable)")
-	fs.StringVar(&c.Program.Cgroup, "cgroup", "", "cgroup v2 `DIR` below which each process gets a cgroup of its own")
-	fs.StringVar(&f.pipe, "pipe-size", "0", "`SIZE` of its pipes; 0 is the system's")
-	fs.StringVar(&f.stop, "stop", "stdin,2s,TERM,3s,KILL", "how it is stopped: steps and the times between them")
-	fs.IntVar(&c.MaxProcesses, "max-processes", c.MaxProcesses, "programs that may run at once; 0 is no limit")
-	fs.Float64Var(&c.StartRate, "start-rate", 0, "programs that may be started in a second; 0 is no limit")
-
-	fs.StringVar(&f.maxMessage, "max-message", "1M", "largest message of a client, `SIZE` in bytes; 0 is no limit")
-	fs.StringVar(&f.maxFrame, "max-frame", "", "largest frame of a client, `SIZE` in bytes (default as --max-message)")
-	fs.StringVar(&f.fragment, "fragment-size", "0", "send messages in fragments of `SIZE`; 0 is whole")
-	fs.DurationVar(&f.ping, "ping", wsframe.DefaultPingInterval, "silence after which the client is pinged; 0 is never")
-	fs.DurationVar(&c.Conn.PingGrace, "ping-grace", wsframe.DefaultPingGrace, "silence after the ping that ends the connection")
-	fs.DurationVar(&c.Conn.CloseTimeout, "close-timeout", wsframe.DefaultCloseTimeout, "how long the client may take to answer a Close frame")
-	fs.DurationVar(&c.Conn.WriteTimeout, "write-timeout", wsframe.DefaultWriteTimeout, "how long a client may take no data")
-	fs.DurationVar(&c.Drain, "drain", c.Drain, "how long a stopping server waits for clients and programs")
-
-	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error")
-	fs.StringVar(&f.logFormat, "log-format", "auto", "auto, text, json")
+	fs.StringVarP(&f.file, "config", "c", "", "serve what the configuration `FILE` says; all other settings are in it")
+	f.registerServer(fs)
+	f.registerStdio(fs)
+	f.registerGateways(fs)
+	f.registerProgram(fs)
+	f.registerWebSocket(fs)
+	fs.StringVar(&f.log.Level, "log-level", "info", "debug, info, warn, error")
+	fs.StringVar(&f.log.Format, "log-format", "auto", "auto, text, json")
 }
 
-// config reads what was written, and returns everything that is wrong with it.
-func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, error) {
-	c := f.c
-	var problems *multierror.Error
-	check := func(flag string, err error) {
-		if err != nil {
-			problems = multierror.Append(problems, fmt.Errorf("--%s: %w", flag, err))
+func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
+	c, r := f.c, f.r
+	c.Listener = []*config.Listener{config.New[config.Listener]()}
+	fs.StringArrayVarP(&c.Listen, "listen", "l", []string{config.DefaultListen}, "`ADDRESS` to listen on: HOST:PORT or unix:PATH (repeatable)")
+	fs.IntVarP(&f.port, "port", "p", 0, "listen on 127.0.0.1:`PORT`; 0 is any free port")
+	fs.StringVar((*string)(&c.Listener[0].Certificate), "tls-cert", "", "`FILE` with the certificate: speak TLS (wss)")
+	fs.StringVar((*string)(&c.Listener[0].Key), "tls-key", "", "`FILE` with the key of the certificate")
+	fs.StringVar((*string)(&f.stdio.Programs), "dir", "", "serve the programs in `DIR`: the path of the URL names one")
+	fs.StringVar((*string)(&f.static.Root), "static", "", "serve the files in `DIR` to ordinary requests")
+	fs.BoolVar(&f.static.Listings, "static-listings", false, "show what is in directories that have no index.html")
+	fs.BoolVar(&f.static.DotFiles, "static-dot-files", false, "serve files whose names begin with a dot as well")
+	f.choice(fs, "console", &r.Console, "page for trying the service: auto (when listening on this machine only), on, off", "auto", "on", "off")
+	fs.StringArrayVar(&c.Headers, "header", nil, "`\"Name: value\"` for every answer (repeatable)")
+	fs.StringArrayVar(&r.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
+	fs.BoolVar(&r.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
+	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
+	f.value(fs, "drain", &c.Drain, "how long a stopping server waits for clients and programs")
+}
+
+func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
+	s := f.stdio
+	f.choice(fs, "framing", &s.Framing.Framing, "how messages lie in the program's streams: lines, null, length, json, raw", "lines", "null", "length", "json", "raw")
+	fs.BoolVar(&s.Binary, "binary", false, "send binary messages instead of text")
+	f.choice(fs, "other-type", &s.OtherType, "messages of the other type than --binary says: pass, refuse; default refuses binary ones only", "default", "pass", "refuse")
+	f.choice(fs, "newlines", &s.Newlines, "newlines (NULs with --framing null) inside of client messages: pass, escape, refuse", "pass", "escape", "refuse")
+	f.choice(fs, "invalid-utf8", &s.InvalidUTF8, "output that is not UTF-8, in text: replace, binary, refuse", "replace", "binary", "refuse")
+	f.value(fs, "max-line", &s.MaxLine, "largest message of the program that is collected, `SIZE` in bytes")
+	f.choice(fs, "long-line", &s.LongLine, "larger ones: split (into fragments of one message), refuse", "split", "refuse")
+	f.choice(fs, "stderr", &f.program.Stderr, "standard error of the program: log, client (JSON with both streams), inherit, discard", "log", "client", "inherit", "discard")
+	fs.BoolVar(&s.Events, "events", false, "tell the program of the start and end of the session (with --framing json)")
+	f.pairs(fs, "close-code", "`STATUS=CODE`: close code for an exit status of the program, or signal (repeatable)", "STATUS=CODE like 3=4003 or signal=1011", func(status, code string) error {
+		n, err := strconv.Atoi(code)
+		if s.CloseCodes == nil {
+			s.CloseCodes = map[string]int{}
+		}
+		s.CloseCodes[status] = n
+		return err
+	})
+	f.value(fs, "queue", &s.Queue, "`SIZE` of what may wait for a program that does not read")
+	f.value(fs, "stall-timeout", &s.StallTimeout, "how long it may then read nothing")
+	fs.IntVar(&s.Spare, "spare", 0, "`NUMBER` of programs that are started before anybody connects")
+	fs.BoolVar(&s.RequestMessage, "request-message", false, "tell the program of the request in a first message, in JSON")
+	fs.BoolVar(&s.Watch, "watch", false, "close connections with 1012 when the file of the program changes, for development")
+	f.only(ownPrograms, "other-type", "newlines", "max-line", "long-line", "events", "close-code", "request-message", "watch")
+	f.only([]string{"command"}, "spare")
+	f.only([]string{"command", "dir", "tunnel", "scgi", "uwsgi", "fastcgi"}, "framing", "binary")
+	f.only(terminating, "queue", "stall-timeout", "invalid-utf8")
+}
+
+func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
+	p := f.program
+	f.pairs(fs, "env", "`NAME=VALUE` for the program (repeatable)", "NAME=VALUE", func(name, value string) error {
+		if p.Env == nil {
+			p.Env = map[string]string{}
+		}
+		p.Env[name] = value
+		return nil
+	})
+	fs.Lookup("env").Shorthand = "e"
+	fs.StringSliceVar(&p.PassEnv, "pass-env", config.DefaultPassEnv(), "`NAMES` of variables that the program gets from here")
+	fs.BoolVar(&p.Unbuffer, "unbuffer", false, "make the program write line by line (stdbuf, Python)")
+	fs.StringVar((*string)(&p.Directory), "chdir", "", "working `DIR` of the program")
+	fs.StringVar(&p.User, "user", "", "`USER` to run the program as")
+	fs.StringVar(&p.Group, "group", "", "`GROUP` to run the program as")
+	f.value(fs, "umask", &p.Umask, "`MASK` of permissions that its files do not get, octal")
+	fs.IntVar(&p.Nice, "nice", 0, "its priority, -20 to 19")
+	f.pairs(fs, "limit", "`NAME=SOFT[:HARD]`: resource limit, as nofile=64 or as=512M (repeatable)", "NAME=SOFT[:HARD] like nofile=64 or as=512M:unlimited", func(name, value string) error {
+		if p.Limits == nil {
+			p.Limits = map[string]string{}
+		}
+		p.Limits[name] = value
+		return nil
+	})
+	fs.StringVar((*string)(&p.Cgroup), "cgroup", "", "cgroup v2 `DIR` below which each process gets a cgroup of its own")
+	f.value(fs, "pipe-size", &p.PipeSize, "`SIZE` of its pipes; 0 is the system's")
+	fs.StringVar(&p.Stop, "stop", p.Stop, "how it is stopped: steps and the times between them")
+	fs.IntVar(&f.c.MaxProcesses, "max-processes", f.c.MaxProcesses, "programs that may run at once; 0 is no limit")
+	fs.Float64Var(&f.c.StartRate, "start-rate", 0, "programs that may be started in a second; 0 is no limit")
+	f.only(started, "env", "pass-env", "unbuffer", "chdir", "user", "group", "umask", "nice", "limit", "cgroup", "pipe-size", "stop", "stderr")
+}
+
+func (f *serveFlags) registerWebSocket(fs *pflag.FlagSet) {
+	w := &f.r.WebSocket
+	f.value(fs, "max-message", &w.MaxMessage, "largest message of a client, `SIZE` in bytes; 0 is no limit")
+	f.value(fs, "max-frame", &w.MaxFrame, "largest frame of a client, `SIZE` in bytes; 0 is as --max-message")
+	fs.IntVar(&w.MaxFragments, "max-fragments", w.MaxFragments, "frames that a message of a client may have; 0 is no limit")
+	f.value(fs, "fragment-size", &w.FragmentSize, "send messages in fragments of `SIZE`; 0 is whole")
+	f.value(fs, "ping", &w.Ping, "silence after which the client is pinged; 0 is never")
+	f.value(fs, "ping-grace", &w.PingGrace, "silence after the ping that ends the connection")
+	f.value(fs, "close-timeout", &w.CloseTimeout, "how long the client may take to answer a Close frame")
+	f.value(fs, "write-timeout", &w.WriteTimeout, "how long a client may take no data; 0 is no limit")
+}
+
+// only says which services flags are for.
+func (f *serveFlags) only(services []string, flags ...string) {
+	for _, flag := range flags {
+		f.services[flag] = services
+	}
+}
+
+func (f *serveFlags) bad(flag string, err error) {
+	if err != nil {
+		f.problem = multierror.Append(f.problem, fmt.Errorf("--%s: %w", flag, err))
+	}
+}
+
+// A lenient value takes everything, and notes what it cannot read.
+type lenient struct {
+	pflag.Value
+	f    *serveFlags
+	flag string
+}
+
+func (v lenient) Set(s string) error {
+	v.f.bad(v.flag, v.Value.Set(s))
+	return nil
+}
+
+func (f *serveFlags) value(fs *pflag.FlagSet, name string, v pflag.Value, usage string) {
+	fs.Var(lenient{v, f, name}, name, usage)
+}
+
+// A choice is one of some words.
+type choice struct {
+	value   *string
+	allowed []string
+}
+
+func (c choice) String() string { return *c.value }
+func (c choice) Type() string   { return "string" }
+func (c choice) Set(s string) error {
+	if !slices.Contains(c.allowed, s) {
+		return fmt.Errorf("%q is none of %s", s, strings.Join(c.allowed, ", "))
+	}
+	*c.value = s
+	return nil
+}
+
+func (f *serveFlags) choice(fs *pflag.FlagSet, name string, value *string, usage string, allowed ...string) {
+	f.value(fs, name, choice{value, allowed}, usage)
+}
+
+// A pair is NAME=VALUE, any number of times.
+type pair struct {
+	form string
+	add  func(name, value string) error
+}
+
+func (p pair) String() string { return "" }
+func (p pair) Type() string   { return "stringArray" }
+func (p pair) Set(s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok || name == "" || p.add(name, value) != nil {
+		return fmt.Errorf("%q is not %s", s, p.form)
+	}
+	return nil
+}
+
+func (f *serveFlags) pairs(fs *pflag.FlagSet, name, usage, form string, add func(name, value string) error) {
+	f.value(fs, name, pair{form, add}, usage)
+}
+
+// config makes a configuration of what was written, and returns everything that is wrong with it.
+func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Root, error) {
+	c, r := f.c, f.r
+	f.listeners(fs)
+	f.service(fs, args)
+	c.Program = map[string]*config.Program{programName: f.program}
+	if f.program.Stderr == "client" {
+		f.program.Stderr, f.stdio.StderrToClient = "log", true
+	}
+	if f.static.Root != "" {
+		r.Files = &f.static
+	}
+	c.Route = []*config.Route{r}
+	if err := c.Check(); err != nil {
+		for _, e := range err.(*multierror.Error).Errors {
+			f.problem = multierror.Append(f.problem, f.translate(e))
 		}
 	}
-	size := func(flag, value string) int64 {
-		n, err := parseSize(value)
-		check(flag, err)
-		return n
-	}
-	choice := func(flag, value string, allowed ...framing.Choice) framing.Choice {
-		if !fs.Changed(flag) {
-			return framing.Default
-		}
-		v, err := framing.ParseChoice("value", value, allowed...)
-		check(flag, err)
-		return v
-	}
-	c.Command = args
+	return c, f.problem.ErrorOrNil()
+}
+
+// listeners puts the addresses and the certificate together.
+func (f *serveFlags) listeners(fs *pflag.FlagSet) {
+	c, tls := f.c, *f.c.Listener[0]
 	if fs.Changed("port") {
 		if f.port < 0 || f.port > 65535 {
-			check("port", fmt.Errorf("%d is not from 0 to 65535", f.port))
+			f.bad("port", fmt.Errorf("%d is not from 0 to 65535", f.port))
 		}
 		addr := "127.0.0.1:" + strconv.Itoa(f.port)
 		if fs.Changed("listen") {
@@ -130,160 +270,148 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 			c.Listen = []string{addr}
 		}
 	}
-	var err error
-	c.Stdio.Framing, err = framing.Parse(f.framing)
-	check("framing", err)
-	c.Stdio.OtherType = choice("other-type", f.otherType, framing.Default, framing.Pass, framing.Refuse)
-	c.Stdio.Delimiters = choice("newlines", f.delimiters, framing.Pass, framing.Escape, framing.Refuse)
-	c.Stdio.InvalidUTF8 = choice("invalid-utf8", f.invalidUTF8, framing.Replace, framing.AsBinary, framing.Refuse)
-	c.Stdio.LongLine = choice("long-line", f.longLine, framing.Split, framing.Refuse)
-	c.Stdio.MaxLine = size("max-line", f.maxLine)
-	c.Stdio.Queue = size("queue", f.queue)
-	c.Stdio.CloseCodes, err = parseCloseCodes(f.closeCodes)
-	check("close-code", err)
-	switch f.stderr {
-	case "log":
-	case "client":
-		c.Stdio.PassStderr = true
-	case "inherit":
-		c.Program.Stderr = spawner.StderrInherit
-	case "discard":
-		c.Program.Stderr = spawner.StderrDiscard
-	default:
-		check("stderr", fmt.Errorf("unknown value %q: use log, client, inherit or discard", f.stderr))
+	c.Listener = nil
+	if tls.Certificate == "" && tls.Key == "" {
+		return
 	}
-	if f.umask != "" {
-		mask, err := strconv.ParseInt(f.umask, 8, 0)
-		if err != nil {
-			check("umask", fmt.Errorf("%q is not an octal number like 027", f.umask))
-		} else if c.Program.Umask = int(mask); mask == 0 {
-			c.Program.Umask = -1
-		}
+	for _, addr := range c.Listen {
+		c.Listener = append(c.Listener, &config.Listener{Address: addr, Certificate: tls.Certificate, Key: tls.Key})
 	}
-	c.Program.Limits, err = parseLimits(f.limits)
-	check("limit", err)
-	c.Program.PipeSize = int(size("pipe-size", f.pipe))
-	c.Program.Stop, err = parseLadder(f.stop)
-	check("stop", err)
-
-	unlimited := func(n int64) int64 {
-		if n == 0 {
-			return -1
-		}
-		return n
-	}
-	c.Conn.MaxMessage = unlimited(size("max-message", f.maxMessage))
-	c.Conn.MaxFrame = c.Conn.MaxMessage
-	if f.maxFrame != "" {
-		c.Conn.MaxFrame = unlimited(size("max-frame", f.maxFrame))
-	}
-	c.Conn.FragmentSize = int(size("fragment-size", f.fragment))
-	if c.Conn.PingInterval = f.ping; f.ping == 0 {
-		c.Conn.PingInterval = -1
-	}
-	g := &c.Gateway
-	g.MaxBody = size("max-body", f.maxBody)
-	g.CollectBody = size("collect-body", f.collectBody)
-	g.MaxHeader = int(size("max-response-header", f.maxResponseHeader))
-	for _, d := range []*time.Duration{&g.ReadTimeout, &g.WriteTimeout, &g.ClientTimeout} {
-		if *d == 0 {
-			*d = -1 // which is how a library is told that there is no limit
-		}
-	}
-	if err := c.Check(); err != nil {
-		for _, e := range err.(*multierror.Error).Errors {
-			problems = multierror.Append(problems, e)
-		}
-	}
-	return c, problems.ErrorOrNil()
+	c.Listen = nil
 }
 
-// parseSize reads a number of bytes with an optional K, M or G (2^10, 2^20, 2^30).
-func parseSize(s string) (int64, error) {
-	digits, shift := s, 0
-	if len(s) > 0 {
-		if i := strings.IndexByte("KMG", s[len(s)-1]&^0x20); i >= 0 {
-			digits, shift = s[:len(s)-1], 10*(i+1)
+// service finds the one that was chosen.
+func (f *serveFlags) service(fs *pflag.FlagSet, args []string) {
+	r := f.r
+	for _, dir := range f.sendfile {
+		f.gateway.Sendfile = append(f.gateway.Sendfile, config.Path(dir))
+	}
+	if len(f.authorizer) > 0 {
+		f.fastcgi.Authorizer = &config.Target{Servers: f.authorizer}
+	}
+	var chosen []string
+	for _, name := range []string{"cgi", "scgi", "uwsgi", "fastcgi", "tunnel", "proxy", "dir"} {
+		if fs.Changed(name) || name == "tunnel" && fs.Changed("tokens") {
+			chosen = append(chosen, name)
 		}
 	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("%q is not a size like 4096, 64K or 1M", s)
+	if len(args) > 0 {
+		chosen = append(chosen, "command")
 	}
-	return n << shift, nil
-}
-
-func parseCloseCodes(values []string) (map[int]wsframe.CloseCode, error) {
-	if len(values) == 0 {
-		return nil, nil
-	}
-	codes := make(map[int]wsframe.CloseCode)
-	for _, v := range values {
-		status, code, _ := strings.Cut(v, "=")
-		s, err1 := strconv.Atoi(status)
-		if status == "signal" {
-			s, err1 = -1, nil
-		}
-		n, err2 := strconv.ParseUint(code, 10, 16)
-		if err1 != nil || err2 != nil || s < -1 || s > 255 {
-			return nil, fmt.Errorf("%q is not STATUS=CODE like 3=4003 or signal=1011", v)
-		}
-		codes[s] = wsframe.CloseCode(n)
-	}
-	return codes, nil
-}
-
-func parseLimits(values []string) ([]spawner.Limit, error) {
-	var limits []spawner.Limit
-	for _, v := range values {
-		name, value, ok := strings.Cut(v, "=")
-		soft, hard, two := strings.Cut(value, ":")
-		if !two {
-			hard = soft
-		}
-		s, err1 := parseLimit(soft)
-		h, err2 := parseLimit(hard)
-		if !ok || err1 != nil || err2 != nil {
-			return nil, fmt.Errorf("%q is not NAME=SOFT[:HARD] like nofile=64 or as=512M:unlimited", v)
-		}
-		limits = append(limits, spawner.Limit{Name: name, Soft: s, Hard: h})
-	}
-	return limits, nil
-}
-
-func parseLimit(s string) (uint64, error) {
-	if s == "unlimited" {
-		return spawner.Unlimited, nil
-	}
-	n, err := parseSize(s)
-	return uint64(n), err
-}
-
-var signalNames = map[string]os.Signal{
-	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM, "KILL": os.Kill,
-}
-
-// parseLadder reads "stdin,2s,TERM,3s,KILL".
-func parseLadder(s string) (spawner.Ladder, error) {
-	if s == "websocketd" {
-		return spawner.WebsocketdLadder(0), nil
-	}
-	ladder := spawner.Ladder{}
-	var after time.Duration
-	for word := range strings.SplitSeq(s, ",") {
-		if d, err := time.ParseDuration(word); err == nil && d >= 0 {
-			after += d
-			continue
-		}
-		step := spawner.Step{After: after}
-		if word != "stdin" {
-			sig, ok := signalNames[strings.TrimPrefix(strings.ToUpper(word), "SIG")]
-			if !ok {
-				return nil, fmt.Errorf("%q is no step: use stdin, HUP, INT, QUIT, TERM, KILL, or a time like 2s", word)
+	if len(chosen) > 1 {
+		names := slices.Clone(chosen[1:])
+		for i, name := range names {
+			if names[i] = "--" + name; name == "command" {
+				names[i] = "a program (" + strings.Join(args, " ") + ")"
 			}
-			step.Signal = sig
 		}
-		ladder, after = append(ladder, step), 0
+		f.bad(chosen[0], fmt.Errorf("excludes %s: one server has one service (a file, --config, may have many)", strings.Join(names, " and ")))
+		chosen = chosen[:1]
 	}
-	return ladder, nil
+	fs.Visit(func(flag *pflag.Flag) {
+		if services, some := f.services[flag.Name]; some && !slices.ContainsFunc(chosen, func(s string) bool { return slices.Contains(services, s) }) {
+			f.bad(flag.Name, fmt.Errorf("is for %s", forServices(services)))
+		}
+	})
+	f.stdio.Program, f.cgi.Program = programName, programName
+	for _, name := range chosen {
+		switch name {
+		case "command":
+			f.stdio.Command, r.Stdio = args, f.stdio
+		case "dir":
+			r.Stdio = f.stdio
+		case "cgi":
+			f.cgi.Responder, r.CGI = *f.gateway, f.cgi
+		case "scgi", "uwsgi":
+			f.scgi.Responder, f.scgi.Servers = *f.gateway, *f.servers[name]
+			f.scgi.Root, f.scgi.Index = f.fastcgi.Root, f.fastcgi.Index
+			f.terminated(fs, &f.scgi.Terminated)
+			if name == "scgi" {
+				r.SCGI = f.scgi
+			} else {
+				r.UWSGI = f.scgi
+			}
+		case "fastcgi":
+			f.fastcgi.Responder, f.fastcgi.Servers, r.FastCGI = *f.gateway, *f.servers[name], f.fastcgi
+			f.terminated(fs, &f.fastcgi.Terminated)
+		case "tunnel":
+			t := f.tunnel
+			t.Servers, t.Binary, t.InvalidUTF8, t.StallTimeout, r.Tunnel = *f.servers[name], f.stdio.Binary, f.stdio.InvalidUTF8, f.stdio.StallTimeout, t
+			if fs.Changed("framing") {
+				t.Framing = f.stdio.Framing.Framing
+			}
+			if fs.Changed("queue") {
+				t.Queue = f.stdio.Queue
+			}
+		case "proxy":
+			f.proxy.Servers, f.proxy.Upgrade, r.Proxy = *f.servers[name], f.gateway.Upgrade, f.proxy
+			f.proxy.TunnelIdle, f.proxy.TunnelLife, f.proxy.ResponseTimeout = f.gateway.TunnelIdle, f.gateway.TunnelLife, f.gateway.ResponseTimeout
+		}
+	}
+	if len(chosen) == 0 && f.static.Root == "" {
+		f.problem = multierror.Append(f.problem, errors.New("nothing to serve: give a program, for example: wspawn cat"))
+		f.static.Root = "." // so that nothing else is said about it
+	}
+}
+
+func (f *serveFlags) terminated(fs *pflag.FlagSet, t *config.Terminated) {
+	if fs.Changed("framing") {
+		t.Framing = f.stdio.Framing.Framing
+	}
+	t.Binary = f.stdio.Binary
+}
+
+// forServices names services by their flags.
+func forServices(names []string) string {
+	var flags []string
+	for _, name := range names {
+		if name == "command" {
+			flags = append(flags, "a program")
+		} else {
+			flags = append(flags, "--"+name)
+		}
+	}
+	if n := len(flags); n > 1 {
+		return strings.Join(flags[:n-1], ", ") + " and " + flags[n-1]
+	}
+	return flags[0]
+}
+
+// flagOf names the flags of keys that are called otherwise in a file.
+var flagOf = map[string]string{
+	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
+	"subprotocols": "subprotocol", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
+	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group, --nice, --limit, --cgroup, --pipe-size",
+}
+
+// translate names a setting as the command line has it.
+func (f *serveFlags) translate(err error) error {
+	var p *config.Problem
+	if !errors.As(err, &p) {
+		return err
+	}
+	keys := strings.FieldsFunc(p.Setting, func(r rune) bool { return r == '.' })
+	last := keys[len(keys)-1]
+	if n := len(keys); n > 1 && (keys[n-2] == "env" || keys[n-2] == "interpreters") || strings.HasSuffix(last, `"`) {
+		last = "env"
+		if strings.Contains(p.Setting, "interpreters") {
+			last = "interpreter"
+		}
+	}
+	last, _, _ = strings.Cut(last, "[")
+	switch {
+	case strings.HasSuffix(p.Setting, "files.root"):
+		last = "static"
+	case strings.HasSuffix(p.Setting, "cgi.path"):
+		last = "cgi"
+	case last == "servers":
+		last = keys[len(keys)-2]
+	case last == "command":
+		return fmt.Errorf("command: %w", p.Err)
+	}
+	name, other := flagOf[last]
+	if !other {
+		name = strings.ReplaceAll(last, "_", "-")
+	}
+	return fmt.Errorf("--%s: %w", name, p.Err)
 }

@@ -106,6 +106,6 @@ func rootCommand() *cobra.Command {
 	serve.Use = "serve [flags] COMMAND [ARG...]"
 	serve.Short = "Serve a program (the default command)"
 	serve.Example = strings.ReplaceAll(serve.Example, "wspawn", "wspawn serve")
-	root.AddCommand(serve, connectCommand(), generateCommand())
+	root.AddCommand(serve, checkCommand(), connectCommand(), generateCommand())
 	return root
 }

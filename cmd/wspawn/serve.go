@@ -8,16 +8,21 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/host"
+	"github.com/wspawn/wspawn/internal/origin"
+	"github.com/wspawn/wspawn/internal/watch"
 )
 
 func serveCommand() *cobra.Command {
@@ -43,15 +48,19 @@ told otherwise. A page for trying the service is printed at the start.`,
 			if len(args) == 0 && cmd.Flags().NFlag() == 0 {
 				return usageError(errors.New("nothing to serve: give a program, for example: wspawn cat (see wspawn --help)"))
 			}
+			if f.file != "" {
+				return f.serveFile(cmd, args)
+			}
 			c, err := f.config(cmd.Flags(), args)
 			if err != nil {
 				return usageError(err)
 			}
-			log, err := newLog(os.Stderr, f.logLevel, f.logFormat)
+			log, err := newLog(os.Stderr, f.log)
 			if err != nil {
 				return usageError(err)
 			}
-			return serve(cmd.Context(), c, log, cmd.OutOrStdout())
+			s := server{c: c, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "--origin", Missing: "--require-origin"}}
+			return s.run(cmd.Context())
 		},
 	}
 	f.register(cmd.Flags())
@@ -61,16 +70,69 @@ told otherwise. A page for trying the service is printed at the start.`,
 	return cmd
 }
 
-// serve runs a server until SIGINT or SIGTERM. A second signal ends the drain.
-func serve(ctx context.Context, c *config.Config, log *slog.Logger, out io.Writer) error {
-	o := host.Options{Log: log, Software: "wspawn/" + versionString()}
+// serveFile serves what a configuration file says.
+func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
+	var others []string
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if !slices.Contains([]string{"config", "log-level", "log-format"}, flag.Name) {
+			others = append(others, "--"+flag.Name)
+		}
+	})
+	if others = append(others, args...); len(others) > 0 {
+		return usageError(fmt.Errorf("--config excludes %s: say it in %s", strings.Join(others, " "), f.file))
+	}
+	c, source, err := load(f.file)
+	if err != nil {
+		return usageError(err)
+	}
+	level := c.Log
+	if cmd.Flags().Changed("log-level") {
+		level.Level = f.log.Level
+	}
+	if cmd.Flags().Changed("log-format") {
+		level.Format = f.log.Format
+	}
+	log, err := newLog(os.Stderr, level)
+	if err != nil {
+		return usageError(err)
+	}
+	s := server{c: c, source: source, file: f.file, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "origins", Missing: "require_origin"}}
+	return s.run(cmd.Context())
+}
+
+// load reads and checks a file.
+func load(file string) (*config.Root, *config.Source, error) {
+	c, source, err := config.Load(file)
+	if err != nil {
+		return nil, source, err
+	}
+	if err := c.Check(); err != nil {
+		return nil, source, source.Locate(err)
+	}
+	return c, source, nil
+}
+
+// A server runs until SIGINT or SIGTERM. A second signal ends the drain.
+type server struct {
+	c        *config.Root
+	source   *config.Source // nil: it comes from the command line
+	file     string
+	log      *slog.Logger
+	out      io.Writer
+	settings origin.Settings
+	host     *host.Host
+}
+
+func (s *server) run(ctx context.Context) error {
+	o := host.Options{Log: s.log, Software: "wspawn/" + versionString(), OriginSettings: s.settings}
 	if exe, err := os.Executable(); err == nil {
 		o.Guard = []string{exe, guardCommand}
 	}
-	h, err := host.New(c, o)
+	h, err := host.New(s.c, o)
 	if err != nil {
 		return err
 	}
+	s.host = h
 	if ctx == nil {
 		ctx = context.Background()
 	}
@@ -83,40 +145,102 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, out io.Write
 	defer signal.Stop(signals)
 	go func() {
 		select {
-		case s := <-signals:
-			log.Info("stopping", "signal", s.String(), "drain", c.Drain)
+		case sig := <-signals:
+			s.log.Info("stopping", "signal", sig.String(), "drain", s.c.Drain.String())
 			stop()
 		case <-ctx.Done():
 			return
 		}
 		select {
-		case s := <-signals:
-			log.Warn("stopping now", "signal", s.String())
+		case sig := <-signals:
+			s.log.Warn("stopping now", "signal", sig.String())
 			stopNow()
 		case <-now.Done():
 		}
 	}()
-	banner(out, c, h)
+	var reloading sync.WaitGroup
+	defer reloading.Wait()
+	defer stop()
+	if s.source != nil {
+		reloading.Go(func() { s.reload(ctx) })
+	}
+	banner(s.out, s.c, h)
 	return h.Run(ctx, now)
+}
+
+// reload reads the configuration again after SIGHUP, and when one of its files changes.
+func (s *server) reload(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, hangup...)
+	defer signal.Stop(hup)
+	for ctx.Err() == nil {
+		changed := make(chan struct{}, 1)
+		watching, stop := context.WithCancel(ctx)
+		var watcher sync.WaitGroup
+		if w, err := watch.New(s.source.Files()...); err != nil {
+			s.log.Warn("the configuration is not watched: SIGHUP reads it again", "err", err)
+		} else {
+			watcher.Go(func() {
+				w.Run(watching, func([]string) {
+					select {
+					case changed <- struct{}{}:
+					default:
+					}
+				})
+			})
+		}
+		why := ""
+		select {
+		case <-hup:
+			why = "SIGHUP"
+		case <-changed:
+			why = "the file has changed"
+		case <-ctx.Done():
+		}
+		stop()
+		watcher.Wait()
+		if why != "" {
+			s.reloadNow(why)
+		}
+	}
+}
+
+func (s *server) reloadNow(why string) {
+	c, source, err := load(s.file)
+	if source != nil {
+		s.source = source // which may have other files now
+	}
+	if err == nil {
+		err = s.host.Reload(c)
+	}
+	if err == nil {
+		s.log.Info("configuration reloaded", "file", s.file, "because", why, "routes", len(c.Route))
+		return
+	}
+	for _, e := range each(err) {
+		s.log.Error("configuration not reloaded", "file", s.file, "err", e)
+	}
 }
 
 // banner says what was started. It is the one thing on standard output, and its first word on
 // each line never changes, for scripts that read it.
-func banner(out io.Writer, c *config.Config, h *host.Host) {
+func banner(out io.Writer, c *config.Root, h *host.Host) {
 	var b strings.Builder
-	switch {
-	case len(c.Command) > 0:
-		fmt.Fprintf(&b, "serving    %s\n", strings.Join(c.Command, " "))
-	case c.Dir != "":
-		fmt.Fprintf(&b, "serving    programs in %s\n", c.Dir)
-	case c.Gateway.CGI != "":
-		fmt.Fprintf(&b, "serving    %s by CGI\n", c.Gateway.CGI)
-	case c.Gateway.Enabled():
-		protocol, backends := c.Gateway.Backends()
-		fmt.Fprintf(&b, "serving    %s by %s\n", strings.Join(backends, " "), protocol)
-	}
-	if c.Static != "" {
-		fmt.Fprintf(&b, "files      %s\n", c.Static)
+	for _, r := range c.Route {
+		where := ""
+		if len(c.Route) > 1 || r.Path != "/" || len(r.Host) > 0 {
+			where = "  at " + r.Title()
+		}
+		switch kind, what := r.Serves(c); kind {
+		case "files":
+		case "stdio":
+			fmt.Fprintf(&b, "serving    %s%s\n", what, where)
+		default:
+			fmt.Fprintf(&b, "serving    %s by %s%s\n", what, kindNames[kind], where)
+		}
+		if r.Files != nil {
+			fmt.Fprintf(&b, "files      %s%s\n", r.Files.Root, where)
+		}
 	}
 	for _, url := range h.URLs("ws") {
 		fmt.Fprintf(&b, "listening  %s\n", url)
@@ -132,7 +256,13 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 	io.WriteString(out, b.String())
 }
 
-func newLog(w *os.File, level, format string) (*slog.Logger, error) {
+// kindNames are the names of protocols as people write them.
+var kindNames = map[string]string{
+	"cgi": "CGI", "scgi": "SCGI", "uwsgi": "uwsgi", "fastcgi": "FastCGI", "tunnel": "tunnel", "proxy": "HTTP",
+}
+
+func newLog(w *os.File, c config.Log) (*slog.Logger, error) {
+	level, format := c.Level, c.Format
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("--log-level: unknown level %q: use debug, info, warn or error", level)

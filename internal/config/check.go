@@ -1,25 +1,30 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
 
+	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/origin"
-	"github.com/wspawn/wspawn/spawner"
+	"github.com/wspawn/wspawn/internal/route"
 )
 
 // A Problem is one thing that is wrong with a setting.
 type Problem struct {
-	Setting string // as the user knows it
+	// Setting is where: the keys that lead to it, as "route[0].stdio.program".
+	Setting string
 	Err     error
 }
 
@@ -43,58 +48,102 @@ func (p *problems) addf(setting, format string, args ...any) {
 
 // Check finds everything that is wrong, missing files and programs included, and returns it as one
 // *multierror.Error of *[Problem], or nil.
-func (c *Config) Check() error {
+func (c *Root) Check() error {
 	var p problems
-	c.checkListen(&p)
-	c.checkService(&p)
-	c.checkGateway(&p)
-	c.checkProgram(&p)
-	p.add("framing and streams", c.Stdio.Check())
-	for _, name := range c.Subprotocols {
-		if !token(name) {
-			p.addf("subprotocol", "%q is not a token (letters, digits and !#$%%&'*+-.^_`|~)", name)
-		}
+	c.checkListeners(&p)
+	_, err := Headers(c.Headers)
+	p.add("headers", err)
+	if c.MaxProcesses < 0 {
+		p.addf("max_processes", "negative limit")
 	}
-	if c.Drain < 0 {
-		p.addf("drain", "negative time %v", c.Drain)
+	if c.StartRate < 0 {
+		p.addf("start_rate", "negative limit")
 	}
+	for _, name := range keys(c.Program) {
+		c.Program[name].check(&p, "program."+key(name))
+	}
+	for _, name := range keys(c.Pool) {
+		c.Pool[name].check(c, &p, "pool."+key(name))
+	}
+	for _, name := range keys(c.Backends) {
+		c.Backends[name].check(c, &p, "backends."+key(name))
+	}
+	c.checkRoutes(&p)
 	return p.all.ErrorOrNil()
 }
 
-func (c *Config) checkListen(p *problems) {
-	if len(c.Listen) == 0 {
-		p.addf("listen", "no address: give HOST:PORT or unix:PATH")
+// key writes a name as a part of a path of keys.
+func key(name string) string {
+	if name != "" && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == "" {
+		return name
 	}
+	return strconv.Quote(name)
+}
+
+func keys[T any](m map[string]T) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// known says where a name is defined, or that it is not.
+func known[T any](p *problems, setting, table, name string, m map[string]T) {
+	if _, ok := m[name]; ok || name == "" {
+		return
+	}
+	if len(m) == 0 {
+		p.addf(setting, "there is no [%s.%s]", table, key(name))
+		return
+	}
+	p.addf(setting, "there is no [%s.%s]: there is %s", table, key(name), strings.Join(keys(m), ", "))
+}
+
+// Listeners returns all of them, those of Listen included.
+func (c *Root) Listeners() []*Listener {
+	var all []*Listener
 	for _, addr := range c.Listen {
-		p.add("listen", checkAddress(addr))
+		all = append(all, &Listener{Address: addr})
 	}
-	for i, addr := range c.Listen {
-		if slices.Contains(c.Listen[:i], addr) && !strings.HasSuffix(addr, ":0") {
-			p.addf("listen", "%q is given twice", addr)
+	all = append(all, c.Listener...)
+	if len(all) == 0 {
+		all = append(all, &Listener{Address: DefaultListen})
+	}
+	return all
+}
+
+// DefaultListen is reachable from this machine only.
+const DefaultListen = "127.0.0.1:8080"
+
+func (c *Root) checkListeners(p *problems) {
+	seen := make(map[string]bool)
+	for i, l := range c.Listeners() {
+		setting := fmt.Sprintf("listener[%d]", i-len(c.Listen))
+		address := setting + ".address"
+		if i < len(c.Listen) {
+			setting, address = "listen", "listen"
 		}
-	}
-	switch {
-	case (c.TLSCert == "") != (c.TLSKey == ""):
-		p.addf("tls-cert, tls-key", "a certificate needs its key and the other way round: give both")
-	default:
-		p.add("tls-cert", readable(c.TLSCert))
-		p.add("tls-key", readable(c.TLSKey))
-	}
-	if !slices.Contains([]string{"auto", "on", "off"}, c.Console) {
-		p.addf("console", "%q is none of auto, on, off", c.Console)
-	}
-	if _, err := c.Headers(); err != nil {
-		p.add("header", err)
-	}
-	for _, o := range c.Origins {
-		if o == "any" {
-			if len(c.Origins) > 1 {
-				p.addf("origin", `"any" makes the other origins meaningless: give one or the other`)
+		p.add(address, checkAddress(l.Address))
+		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+			p.addf(address, "%q is given twice", l.Address)
+		}
+		seen[l.Address] = true
+		switch {
+		case (l.Certificate == "") != (l.Key == ""):
+			p.addf(setting+".certificate", "a certificate needs its key and the other way round: give both")
+		case l.Certificate != "":
+			cert, key := readable(l.Certificate), readable(l.Key)
+			p.add(setting+".certificate", cert)
+			p.add(setting+".key", key)
+			if cert == nil && key == nil {
+				_, err := tls.LoadX509KeyPair(string(l.Certificate), string(l.Key))
+				p.add(setting+".certificate", err)
 			}
-			continue
 		}
-		if _, err := origin.Parse(o); err != nil {
-			p.add("origin", err)
+		if l.Mode != "" && !strings.HasPrefix(l.Address, "unix:") {
+			p.addf(setting+".mode", "is for Unix sockets")
 		}
 	}
 }
@@ -116,54 +165,198 @@ func checkAddress(addr string) error {
 	return nil
 }
 
-func (c *Config) checkService(p *problems) {
+// checkRoutes checks each, and that they get along.
+func (c *Root) checkRoutes(p *problems) {
+	if len(c.Route) == 0 {
+		p.addf("route", "nothing to serve: add a [[route]]")
+	}
+	table := make([]route.Route, len(c.Route))
+	for i, r := range c.Route {
+		r.check(c, p, RouteSetting(i))
+		table[i] = r.Pattern(http.NotFoundHandler())
+	}
+	_, err := route.New(table)
+	for _, e := range all(err) {
+		var conflict *route.ConflictError
+		var one *route.RouteError
+		switch {
+		case errors.As(e, &conflict):
+			p.addf(fmt.Sprintf("route[%d].path", conflict.B), "%v: change one of them (the other one is route[%d])", conflict, conflict.A)
+		case errors.As(e, &one):
+			p.add(fmt.Sprintf("route[%d].path", one.Index), one)
+		}
+	}
+}
+
+// all returns what was joined.
+func all(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
+
+// Pattern returns the route for a table.
+func (r *Route) Pattern(h http.Handler) route.Route {
+	out := route.Route{
+		Name: r.Name, Hosts: r.Host, Path: r.Path, Suffixes: r.Suffix, Methods: r.Methods, Handler: h,
+		Match: make(map[string]*regexp.Regexp),
+	}
+	for name, expr := range r.Match {
+		if re, err := regexp.Compile(`^(?:` + expr + `)$`); err == nil {
+			out.Match[name] = re
+		}
+	}
+	return out
+}
+
+// Title is what the log calls the route.
+func (r *Route) Title() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return strings.Join(r.Host, ",") + r.Path
+}
+
+// endpoints returns the keys of those that are there, files excepted.
+func (r *Route) endpoints() []string {
+	var keys []string
+	for _, e := range []struct {
+		key string
+		set bool
+	}{
+		{"stdio", r.Stdio != nil}, {"cgi", r.CGI != nil}, {"scgi", r.SCGI != nil}, {"uwsgi", r.UWSGI != nil},
+		{"fastcgi", r.FastCGI != nil}, {"tunnel", r.Tunnel != nil}, {"proxy", r.Proxy != nil},
+	} {
+		if e.set {
+			keys = append(keys, e.key)
+		}
+	}
+	return keys
+}
+
+func (r *Route) check(c *Root, p *problems, at string) {
+	endpoints := r.endpoints()
 	switch {
-	case c.Gateway.Enabled(): // see checkGateway
-	case len(c.Command) == 0 && c.Dir == "" && c.Static == "":
-		p.addf("command", "nothing to serve: give a program, for example: wspawn cat")
-	case len(c.Command) > 0 && c.Dir != "":
-		p.addf("dir", "a program (%s) and a directory of programs exclude each other", c.Command[0])
+	case len(endpoints) == 0 && r.Files == nil:
+		p.addf(at, "nothing answers: add stdio, cgi, scgi, uwsgi, fastcgi, tunnel, proxy or files")
+	case len(endpoints) > 1:
+		p.addf(at+"."+endpoints[1], "excludes %s: one route has one service", endpoints[0])
+	case r.Files != nil && len(endpoints) == 1 && !slices.Contains([]string{"stdio", "cgi", "tunnel"}, endpoints[0]):
+		p.addf(at+".files", "%s answers all requests: give the files a route of their own", endpoints[0])
 	}
-	if len(c.Command) > 0 {
-		_, err := spawner.Look(c.Command[0], "")
-		p.add("command", err)
+	for _, h := range r.Host {
+		if name := strings.TrimPrefix(h, "*."); name == "" || strings.ContainsAny(name, "*/: ") {
+			p.addf(at+".host", "%q is not a name like example.com or *.example.com (without a port)", h)
+		}
 	}
-	p.add("dir", directory(c.Dir))
-	p.add("static", directory(c.Static))
-	if c.Dir != "" && c.Static != "" && same(c.Dir, c.Static) {
-		p.addf("static", "it is the directory of programs as well: their source would be served")
+	for _, s := range r.Suffix {
+		if s == "" || strings.Contains(s, "/") {
+			p.addf(at+".suffix", "%q is not the end of a name, like .php", s)
+		}
+	}
+	for _, m := range r.Methods {
+		if !token(m) || strings.ToUpper(m) != m {
+			p.addf(at+".methods", "%q is not a method like GET", m)
+		}
+	}
+	parts := route.Parts(r.Path)
+	for _, name := range keys(r.Match) {
+		setting := at + ".match." + key(name)
+		if !slices.Contains(parts, name) {
+			p.addf(setting, "the path %s has no part {%s}", r.Path, name)
+		}
+		_, err := regexp.Compile(r.Match[name])
+		p.add(setting, err)
+	}
+	checkOrigins(p, at, r.Origins)
+	for _, name := range r.Subprotocols {
+		if !token(name) {
+			p.addf(at+".subprotocols", "%q is not a token (letters, digits and !#$%%&'*+-.^_`|~)", name)
+		}
+	}
+	_, err := Headers(r.Headers)
+	p.add(at+".headers", err)
+	if r.WebSocket.MaxFragments < 0 {
+		p.addf(at+".websocket.max_fragments", "negative limit")
+	}
+	r.checkEndpoint(c, p, at)
+}
+
+func checkOrigins(p *problems, at string, origins []string) {
+	for _, o := range origins {
+		if o == "any" {
+			if len(origins) > 1 {
+				p.addf(at+".origins", `"any" makes the other origins meaningless: give one or the other`)
+			}
+			continue
+		}
+		if _, err := origin.Parse(o); err != nil {
+			p.add(at+".origins", err)
+		}
 	}
 }
 
-func (c *Config) checkProgram(p *problems) {
-	for _, e := range c.Env {
-		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
-			p.addf("env", "%q is not NAME=VALUE", e)
+// check finds what is wrong with a set of backends.
+func (b *Backends) check(c *Root, p *problems, at string) {
+	given := 0
+	for _, set := range []bool{len(b.Servers)+len(b.Server) > 0, b.Pool != ""} {
+		if set {
+			given++
 		}
 	}
-	p.add("chdir", directory(c.Program.Dir))
-	prog := c.Program
-	prog.Path = "program"
-	if err := prog.Check(); err != nil {
-		p.addf("program", "%s", strings.TrimPrefix(err.Error(), `program "program": `))
+	switch given {
+	case 0:
+		p.addf(at, "there are no addresses: give servers or a pool")
+	case 2:
+		p.addf(at+".pool", "excludes servers: a set has addresses or a pool")
 	}
-	if c.MaxProcesses < 0 || c.StartRate < 0 {
-		p.addf("max-processes, start-rate", "negative limit")
+	known(p, at+".pool", "pool", b.Pool, c.Pool)
+	for _, s := range b.Servers {
+		_, err := backend.ParseAddress(s)
+		p.add(at+".servers", err)
 	}
-	if c.Watch && len(c.Command) == 0 && !c.Gateway.Enabled() {
-		p.addf("watch", "needs a program to watch; with a directory of programs each connection starts the newest anyway")
-	}
-	if c.Unbuffer {
-		if _, err := spawner.Look("stdbuf", ""); err != nil {
-			p.addf("unbuffer", "needs the program stdbuf (GNU coreutils), which is not in PATH")
+	for i, s := range b.Server {
+		_, err := backend.ParseAddress(s.Address)
+		p.add(fmt.Sprintf("%s.server[%d].address", at, i), err)
+		if s.Weight < 1 {
+			p.addf(fmt.Sprintf("%s.server[%d].weight", at, i), "%d is less than 1", s.Weight)
 		}
+	}
+	if named := b.Balance == "header" || b.Balance == "cookie"; named != (b.HashName != "") {
+		p.addf(at+".hash_name", "the balance header or cookie needs it, and no other")
+	}
+	if b.MaxSessions < 0 || b.Retries < 0 || b.MaxQueue < 0 {
+		p.addf(at, "negative limit")
 	}
 }
 
-// Headers returns the lines of Header.
-func (c *Config) Headers() (http.Header, error) {
+// check finds what is wrong with where requests go.
+func (t *Target) check(c *Root, p *problems, at string) {
+	given := 0
+	for _, set := range []bool{t.Backends != "", len(t.Servers) > 0, t.Pool != ""} {
+		if set {
+			given++
+		}
+	}
+	if given != 1 {
+		p.addf(at, "give one of backends, servers and pool")
+	}
+	known(p, at+".backends", "backends", t.Backends, c.Backends)
+	known(p, at+".pool", "pool", t.Pool, c.Pool)
+	for _, s := range t.Servers {
+		_, err := backend.ParseAddress(s)
+		p.add(at+".servers", err)
+	}
+}
+
+// Headers returns the lines of headers.
+func Headers(lines []string) (http.Header, error) {
 	h := make(http.Header)
-	for _, line := range c.Header {
+	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || !token(name) || strings.ContainsAny(value, "\r\n\x00") {
 			return nil, fmt.Errorf("%q is not Name: value", line)
@@ -173,42 +366,30 @@ func (c *Config) Headers() (http.Header, error) {
 	return h, nil
 }
 
-// Environ returns what every program gets besides the variables of the request.
-func (c *Config) Environ() []string {
-	var env []string
-	for _, name := range c.PassEnv {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	if c.Unbuffer {
-		env = append(env, "PYTHONUNBUFFERED=1")
-	}
-	return append(env, c.Env...)
-}
-
 // token reports whether s is one (RFC 9110, section 5.6.2).
 func token(s string) bool {
 	return s != "" && strings.Trim(strings.ToLower(s), "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // readable and directory take "" for what is not set.
-func readable(file string) error {
+func readable(file Path) error {
 	if file == "" {
 		return nil
 	}
-	f, err := os.Open(file)
+	f, err := os.Open(string(file))
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, errors.Unwrap(err))
 	}
 	return f.Close()
 }
 
-func directory(dir string) error {
+func directory(dir Path) error {
 	if dir == "" {
 		return nil
 	}
-	switch fi, err := os.Stat(dir); {
+	switch fi, err := os.Stat(string(dir)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: no such file or directory", dir)
 	case err != nil:
 		return fmt.Errorf("%s: %w", dir, errors.Unwrap(err))
 	case !fi.IsDir():
@@ -221,4 +402,85 @@ func same(a, b string) bool {
 	x, errX := os.Stat(filepath.Clean(a))
 	y, errY := os.Stat(filepath.Clean(b))
 	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
+// Serves says what answers the route, in a few words.
+func (r *Route) Serves(c *Root) (key, what string) {
+	target := func(t *Target) string {
+		switch {
+		case t.Backends != "":
+			return t.Backends
+		case t.Pool != "":
+			return "pool " + t.Pool
+		}
+		return strings.Join(t.Servers, " ")
+	}
+	switch {
+	case r.Stdio != nil && r.Stdio.Programs != "":
+		return "stdio", "programs in " + string(r.Stdio.Programs)
+	case r.Stdio != nil:
+		return "stdio", strings.Join(r.Stdio.Argv(c), " ")
+	case r.CGI != nil:
+		return "cgi", string(r.CGI.Path)
+	case r.SCGI != nil:
+		return "scgi", target(&r.SCGI.Target)
+	case r.UWSGI != nil:
+		return "uwsgi", target(&r.UWSGI.Target)
+	case r.FastCGI != nil:
+		return "fastcgi", target(&r.FastCGI.Target)
+	case r.Tunnel != nil && r.Tunnel.Tokens != "":
+		return "tunnel", "tokens in " + string(r.Tunnel.Tokens)
+	case r.Tunnel != nil:
+		return "tunnel", target(&r.Tunnel.Target)
+	case r.Proxy != nil:
+		return "proxy", target(&r.Proxy.Target)
+	}
+	return "files", string(r.Files.Root)
+}
+
+// RouteSetting is what a [Problem] of a route calls it.
+func RouteSetting(i int) string { return fmt.Sprintf("route[%d]", i) }
+
+// target returns where requests of the route go, or nil.
+func (r *Route) targets() []*Target {
+	switch {
+	case r.SCGI != nil:
+		return []*Target{&r.SCGI.Target}
+	case r.UWSGI != nil:
+		return []*Target{&r.UWSGI.Target}
+	case r.FastCGI != nil && r.FastCGI.Authorizer != nil:
+		return []*Target{&r.FastCGI.Target, r.FastCGI.Authorizer}
+	case r.FastCGI != nil:
+		return []*Target{&r.FastCGI.Target}
+	case r.Tunnel != nil:
+		return []*Target{&r.Tunnel.Target}
+	case r.Proxy != nil:
+		return []*Target{&r.Proxy.Target}
+	}
+	return nil
+}
+
+// Uses returns the programs, pools and sets of backends that the route names, and those that they name.
+func (r *Route) Uses(c *Root) (programs map[string]*Program, pools map[string]*Pool, backends map[string]*Backends) {
+	programs, pools, backends = map[string]*Program{}, map[string]*Pool{}, map[string]*Backends{}
+	add := func(pool string) {
+		if p := c.Pool[pool]; p != nil {
+			pools[pool] = p
+			programs[p.Program] = c.Program[p.Program]
+		}
+	}
+	for _, t := range r.targets() {
+		if b := c.Backends[t.Backends]; b != nil {
+			backends[t.Backends] = b
+			add(b.Pool)
+		}
+		add(t.Pool)
+	}
+	switch {
+	case r.Stdio != nil:
+		programs[r.Stdio.Program] = c.Program[r.Stdio.Program]
+	case r.CGI != nil:
+		programs[r.CGI.Program] = c.Program[r.CGI.Program]
+	}
+	return programs, pools, backends
 }

@@ -130,16 +130,17 @@ type Pool struct {
 	// Processes without work that there should at most be, with dynamic.
 	MaxSpare int `toml:"max_spare" default:"2"`
 
-	// How a process gets to know its socket: fd0 has it as standard input (as php-cgi, fcgi-cgi, scgi-cgi and
-	// lighttpd's samples expect), listen-fds as descriptor 3 (as under systemd), placeholder puts its address where
-	// `{socket}` or `{port}` is in the command and the environment, and lets the process listen itself.
-	Socket string `toml:"socket" default:"fd0" enum:"fd0,listen-fds,placeholder"`
+	// How a process gets its socket: fd0 is as standard input (as php-cgi, fcgi-cgi, scgi-cgi and lighttpd's samples expect),
+	// listen-fds as descriptor 3 (as under systemd). With `{socket}` or `{port}` in the command or the environment the process is
+	// told where to open it itself.
+	Socket string `toml:"socket" default:"fd0" enum:"fd0,listen-fds"`
 
-	// Where the sockets are: unix:PATH or HOST:PORT. More processes than one append `-1`, `-2` … to the path, or count the port up.
-	// Without it they are Unix sockets in a private directory.
+	// Where the sockets are: unix:PATH or HOST:PORT on the loopback interface. More processes than one append `-0`, `-1` … to the path, or
+	// count the port up. What answers there already is used, and never stopped. Without this key they are Unix sockets in a
+	// private directory.
 	Address string `toml:"address"`
 
-	// All processes accept from one socket.
+	// All processes accept from one socket, with the scaling static.
 	Shared bool `toml:"shared"`
 
 	// Permissions of Unix sockets, octal.
@@ -149,7 +150,7 @@ type Pool struct {
 	Owner string `toml:"owner"`
 
 	// Sessions that a process has at once; 0 is no limit.
-	MaxSessions int `toml:"max_sessions"`
+	MaxSessions int `toml:"max_sessions" default:"1"`
 
 	// Replace a process after so many sessions; 0 is never.
 	RecycleSessions int `toml:"recycle_sessions"`

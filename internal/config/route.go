@@ -84,7 +84,7 @@ type WebSocket struct {
 type Framing struct {
 	// How messages lie in the stream: a line each, a NUL behind each, four bytes of length in front of each, a JSON object on a
 	// line each, or not at all.
-	Framing string `toml:"framing" enum:"lines,null,length,json,raw"`
+	Framing string `toml:"framing" default:"lines" enum:"lines,null,length,json,raw"`
 
 	// Send binary messages instead of text.
 	Binary bool `toml:"binary"`

@@ -124,3 +124,14 @@ func (p *Path) Set(s string) error { *p = Path(s); return nil }
 
 // Type is the name that a flag's help shows.
 func (p *Path) Type() string { return "path" }
+
+// Value is the time in the terms of package time.
+func (d Duration) Value() time.Duration { return time.Duration(d) }
+
+// OrNever is Value for packages that take a negative time for no limit, where 0 is one here.
+func (d Duration) OrNever() time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return time.Duration(d)
+}

@@ -1,123 +1,175 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/fastcgi"
+	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/scripts"
 	"github.com/wspawn/wspawn/scgi"
-	"github.com/wspawn/wspawn/spawner"
 )
 
-// A gateway is an endpoint that answers all requests, WebSockets and others.
-type gateway interface {
-	http.Handler
-	Shutdown(context.Context) error
+// options returns the settings that gateways have in common, and sets who may upgrade.
+func (s *service) options(c *config.Responder) (cgi.Options, error) {
+	o := c.Options()
+	o.LocalRedirect = s.o.root
+	var err error
+	if c.Upgrade {
+		s.policy, err = s.origins()
+	}
+	return o, err
 }
 
-// buildGateway makes the endpoint of a configuration that has one.
-func (s *service) buildGateway(c *config.Config, software string, programs *spawner.Spawner, log *slog.Logger) error {
-	g := &c.Gateway
-	var err error
-	if g.Upgrade {
-		if s.policy, err = originPolicy(c); err != nil {
-			return err
-		}
-	}
-	options := g.Options
-	options.LocalRedirect = s
-	protocol, backends := g.Backends()
-	if protocol == "" {
-		return s.buildCGI(c, options, software, programs, log)
-	}
-	vars, err := s.scriptVars(g, software)
+func (s *service) buildCGI(c *config.CGI) error {
+	options, err := s.options(&c.Responder)
 	if err != nil {
 		return err
 	}
-	switch protocol {
-	case "FastCGI":
-		client := &fastcgi.Client{Backends: backends, Log: log}
-		e := &fastcgi.Endpoint{Client: client, Vars: func(r *http.Request, v *cgi.Vars) (err error) {
-			*v, err = vars(r)
-			return err
-		}}
-		e.Gateway.Options, e.Gateway.Log = options, log
-		s.gateway = e
-		s.closers = append(s.closers, client.Close)
-	case "uwsgi":
-		s.gateway = &scgi.Endpoint{Backends: backends, Protocol: scgi.UWSGI, Vars: vars, Options: options, Log: log}
-	default:
-		s.gateway = &scgi.Endpoint{Backends: backends, Protocol: scgi.SCGI, Vars: vars, Options: options, Log: log}
+	program, err := s.c.Settings(c.Program).Pattern()
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-func (s *service) buildCGI(c *config.Config, options cgi.Options, software string, programs *spawner.Spawner, log *slog.Logger) error {
-	g := &c.Gateway
 	cc := cgi.Config{
-		ExecutableOnly: g.ExecutableOnly, Software: software, Spawner: programs, Program: c.Program,
-		MaxProcesses: c.MaxProcesses, MaxQueue: g.Queue, Options: options, Log: log,
+		ExecutableOnly: c.ExecutableOnly, Software: s.o.Software, Spawner: s.shared.programs, Program: program,
+		MaxProcesses: orNone(cmp.Or(c.MaxProcesses, s.c.MaxProcesses)), MaxQueue: orNone(c.MaxQueue), QueueTimeout: c.QueueTimeout.Value(),
+		Options: options, Log: s.log, Fallback: s.plain, Amend: amend,
 	}
-	if c.MaxProcesses == 0 {
-		cc.MaxProcesses = -1
+	if c.IsDir() {
+		cc.Dir = string(c.Path)
+	} else if cc.File, err = filepath.Abs(string(c.Path)); err != nil {
+		return err
 	}
-	if g.Queue == 0 {
-		cc.MaxQueue = -1
+	for suffix, interpreter := range c.Interpreters {
+		cc.Interpreters = append(cc.Interpreters, cgi.Interpreter{Suffix: suffix, Program: interpreter})
 	}
-	if info, err := os.Stat(g.CGI); err == nil && info.IsDir() {
-		cc.Dir = g.CGI
-	} else {
-		cc.File = g.CGI
-	}
-	cc.Program.Env = c.Environ()
-	if cc.Program.Dir != "" {
-		cc.Program.Dir, _ = filepath.Abs(cc.Program.Dir)
-	}
-	for _, text := range g.Interpreters {
-		in, err := config.ParseInterpreter(text)
-		if err != nil {
-			return err
-		}
-		cc.Interpreters = append(cc.Interpreters, in)
-	}
-	if c.Static != "" {
-		cc.Fallback = s.plain
-	}
+	slices.SortFunc(cc.Interpreters, func(a, b cgi.Interpreter) int { // the most specific one first
+		return cmp.Or(cmp.Compare(len(b.Suffix), len(a.Suffix)), cmp.Compare(a.Suffix, b.Suffix))
+	})
 	e, err := cgi.New(cc)
 	if err != nil {
 		return err
 	}
-	s.gateway = e
-	s.closers = append(s.closers, e.Close)
+	s.closers = append(s.closers, func() { e.Close() })
+	s.serve(e)
 	return nil
 }
 
-// scriptVars says which script of a backend a request means.
-func (s *service) scriptVars(g *config.Gateway, software string) (func(*http.Request) (cgi.Vars, error), error) {
-	if g.Root == "" {
-		return func(r *http.Request) (cgi.Vars, error) {
-			return cgi.Vars{PathInfo: r.URL.Path, Software: software}, nil
-		}, nil
+func (s *service) buildSCGI(c *config.SCGI, uwsgi bool) error {
+	e := &scgi.Endpoint{Log: s.log}
+	if uwsgi {
+		e.Protocol = scgi.UWSGI
 	}
-	dir, err := scripts.Open(g.Root, scripts.Options{})
+	var err error
+	if e.Options, err = s.options(&c.Responder); err != nil {
+		return err
+	}
+	if e.Set, err = s.backends(&c.Target); err != nil {
+		return err
+	}
+	if e.Vars, err = s.scriptVars(string(c.Root), c.Index); err != nil {
+		return err
+	}
+	if c.Framing != "" {
+		return s.buildTerminated(&c.Terminated, e)
+	}
+	s.serve(e)
+	return nil
+}
+
+func (s *service) buildFastCGI(c *config.FastCGI) error {
+	client, err := s.fastcgi(c, &c.Target)
+	if err != nil {
+		return err
+	}
+	e := &fastcgi.Endpoint{Client: client, StripRequestURI: c.StripRequestURI, BrokenScriptFilename: c.BrokenScriptFilename}
+	if e.Gateway.Options, err = s.options(&c.Responder); err != nil {
+		return err
+	}
+	e.Gateway.Log = s.log
+	if len(c.SplitPath) > 0 {
+		e.SplitPath, e.Index, e.Root, e.Docroot = c.SplitPath, c.Index, string(c.Root), c.Docroot
+		e.Vars = func(r *http.Request, v *cgi.Vars) error {
+			v.Software = s.o.Software
+			return amend(r, v)
+		}
+	} else {
+		vars, err := s.scriptVars(string(c.Root), c.Index)
+		if err != nil {
+			return err
+		}
+		e.Vars = func(r *http.Request, v *cgi.Vars) error { return s.asBackendSees(c, vars, r, v) }
+	}
+	if c.Framing != "" {
+		return s.buildTerminated(&c.Terminated, e)
+	}
+	s.serve(e)
+	if c.Authorizer != nil {
+		client, err := s.fastcgi(c, c.Authorizer)
+		if err != nil {
+			return err
+		}
+		s.front = &fastcgi.Authorizer{Client: client, Next: s.front}
+	}
+	return nil
+}
+
+// asBackendSees makes the variables of a script, with the names of a backend that has another root.
+func (s *service) asBackendSees(c *config.FastCGI, vars func(*http.Request) (cgi.Vars, error), r *http.Request, v *cgi.Vars) error {
+	uri := v.RequestURI // StripRequestURI
+	found, err := vars(r)
+	if err != nil {
+		return err
+	}
+	*v = found
+	v.RequestURI = uri
+	if c.Docroot != "" && v.DocumentRoot != "" {
+		v.ScriptFilename = strings.TrimSuffix(c.Docroot, "/") + strings.TrimPrefix(v.ScriptFilename, v.DocumentRoot)
+		v.DocumentRoot = c.Docroot
+	}
+	if c.BrokenScriptFilename {
+		v.ScriptFilename += v.PathInfo
+	}
+	return nil
+}
+
+func (s *service) fastcgi(c *config.FastCGI, t *config.Target) (*fastcgi.Client, error) {
+	set, err := s.backends(t)
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, dir.Close)
+	client := &fastcgi.Client{Set: set, Log: s.log, MaxConns: c.MaxConns, NoMultiplex: c.NoMultiplex}
+	s.closers = append(s.closers, func() { client.Close() })
+	return client, nil
+}
+
+// scriptVars says which script of a backend a request means.
+func (s *service) scriptVars(root, index string) (func(*http.Request) (cgi.Vars, error), error) {
+	if root == "" {
+		return func(r *http.Request) (cgi.Vars, error) {
+			v := cgi.Vars{PathInfo: r.URL.Path, Software: s.o.Software}
+			return v, amend(r, &v)
+		}, nil
+	}
+	dir, err := scripts.Open(root, scripts.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() { dir.Close() })
 	return func(r *http.Request) (cgi.Vars, error) {
 		path := r.URL.Path
-		if g.Index != "" && strings.HasSuffix(path, "/") {
+		if index != "" && strings.HasSuffix(path, "/") {
 			// A slash at the end is a directory, or path info behind a script.
-			if script, err := dir.Find(path + g.Index); err == nil && script.PathInfo == "" {
-				path += g.Index
+			if script, err := dir.Find(path + index); err == nil && script.PathInfo == "" {
+				path += index
 			}
 		}
 		script, err := dir.Find(path)
@@ -126,44 +178,74 @@ func (s *service) scriptVars(g *config.Gateway, software string) (func(*http.Req
 		} else if err != nil {
 			return cgi.Vars{}, &cgi.GatewayError{Status: http.StatusForbidden, Err: err}
 		}
-		return cgi.Vars{
-			ScriptName: script.Name, PathInfo: script.PathInfo, ScriptFilename: script.File, DocumentRoot: dir.Path(), Software: software,
-		}, nil
+		v := cgi.Vars{
+			ScriptName: script.Name, PathInfo: script.PathInfo, ScriptFilename: script.File, DocumentRoot: dir.Path(), Software: s.o.Software,
+		}
+		return v, amend(r, &v)
 	}, nil
 }
 
-// serveGateway answers a request when there is a gateway.
-func (s *service) serveGateway(w http.ResponseWriter, r *http.Request) {
-	upgrade := r.Header.Get("Upgrade") != ""
-	if s.console != "" && !upgrade && strings.HasPrefix(r.URL.Path, s.console) {
-		s.plain.ServeHTTP(w, r)
-		return
+// prefixKey is where below finds what was taken off a path.
+type prefixKey struct{}
+
+// below takes the part of the path off that the route stands for: what answers sees the rest.
+func below(pattern string, next http.Handler) http.Handler {
+	if pattern == "/" {
+		return next
 	}
-	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
-	// lets them read a WebSocket.
-	if upgrade && s.policy != nil {
-		if err := s.policy.Check(r); err != nil {
-			s.log.Warn("upgrade refused", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
-			http.Error(w, "403 origin not allowed", http.StatusForbidden)
-			return
-		}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		prefix, rest := route.Prefix(pattern, r.URL.Path)
+		u := *r.URL
+		u.Path, u.RawPath = rest, ""
+		r = r.WithContext(context.WithValue(r.Context(), prefixKey{}, prefix))
+		r.URL = &u
+		next.ServeHTTP(w, r)
+	})
+}
+
+// amend puts what below has taken off in front of SCRIPT_NAME.
+func amend(r *http.Request, v *cgi.Vars) error {
+	if prefix, ok := r.Context().Value(prefixKey{}).(string); ok {
+		v.ScriptName = prefix + v.ScriptName
 	}
-	s.gateway.ServeHTTP(w, r)
+	return nil
+}
+
+// serve makes g what answers the requests.
+func (s *service) serve(g gateway) {
+	s.gateway = g
+	s.front = below(s.r.Path, g)
+}
+
+// backends holds a set of backends as long as the service lives.
+func (s *service) backends(t *config.Target) (*backend.Set, error) {
+	set, release, err := s.shared.backends(s.c, t)
+	if err == nil {
+		s.closers = append(s.closers, release)
+	}
+	return set, err
 }
 
 // answersAll reports whether all paths mean the same program.
-func answersAll(g *config.Gateway) bool {
-	if g.CGI == "" {
-		return g.Root == ""
+func (s *service) answersAll() bool {
+	switch r := s.r; {
+	case r.CGI != nil:
+		return !r.CGI.IsDir()
+	case r.SCGI != nil:
+		return r.SCGI.Root == ""
+	case r.UWSGI != nil:
+		return r.UWSGI.Root == ""
+	case r.FastCGI != nil:
+		return r.FastCGI.Root == ""
 	}
-	info, err := os.Stat(g.CGI)
-	return err == nil && !info.IsDir()
+	return false
 }
 
-// gatewayName is what the console calls the service.
-func gatewayName(g *config.Gateway) string {
-	if protocol, backends := g.Backends(); protocol != "" {
-		return protocol + " " + strings.Join(backends, " ")
+// title is what the console calls the service.
+func (s *service) title() string {
+	key, what := s.r.Serves(s.c)
+	if key == "stdio" || key == "cgi" {
+		return what
 	}
-	return g.CGI
+	return key + " " + what
 }

@@ -1,29 +1,22 @@
-// Package host makes a running server of a configuration: it listens, serves, and stops in the right
-// order. It is the one package below the commands that knows all endpoints.
+// Package host makes a running server of a configuration: it listens, finds the route of a request, and
+// stops in the right order. It is the one package below the commands that knows all endpoints.
 package host
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/config"
-	"github.com/wspawn/wspawn/internal/watch"
+	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
-)
-
-// Times and sizes that protect the HTTP side.
-const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10
 )
 
 // Options are what a Host needs beside its configuration.
@@ -35,164 +28,248 @@ type Options struct {
 
 	// Guard is the command line of the process that outlives a crash, see [spawner.Config].
 	Guard []string
+
+	// OriginSettings are the names of the settings that a refused origin is told about in the log.
+	OriginSettings origin.Settings
+
+	root http.Handler // what answers local redirects
 }
 
-// A Host is a server: New, Run.
+// A Host is a server: New, Run. Reload may be called while it runs, and everything else at any time.
 type Host struct {
-	c         *config.Config
-	log       *slog.Logger
-	listeners []net.Listener
-	server    *http.Server
-	fresh     fresh
-	service   *service
-	programs  *spawner.Spawner
-	watcher   *watch.Watcher // nil: nothing is watched
+	o        Options
+	log      *slog.Logger
+	programs *spawner.Spawner
+	shared   shared
+	table    atomic.Pointer[table] // what answers new requests
+
+	mu        sync.Mutex // guards the fields below
+	c         *config.Root
+	listeners []*listener
+	old       []*service // of tables before this one, with sessions that go on
+	serving   sync.WaitGroup
+	failed    chan error
+	stopWatch func()
+	running   bool
+	stopping  bool
 }
 
 // New checks the configuration and opens the listeners. Nothing is answered before Run.
-func New(c *config.Config, o Options) (_ *Host, err error) {
+func New(c *config.Root, o Options) (_ *Host, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	h := &Host{c: c, log: o.Log}
-	defer func() {
-		if err != nil {
-			h.closeListeners()
-		}
-	}()
-	var certificates []tls.Certificate
-	if c.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return nil, &config.Problem{Setting: "tls-cert, tls-key", Err: err}
-		}
-		certificates = append(certificates, cert)
-	}
-	local := true
-	for _, addr := range c.Listen {
-		ln, err := Listen(addr)
-		if err != nil {
-			return nil, err
-		}
-		h.listeners = append(h.listeners, ln)
-		local = local && Loopback(ln)
-	}
+	h := &Host{c: c, o: o, log: o.Log, failed: make(chan error, 1)}
+	h.o.root = h
 	h.programs = spawner.New(spawner.Config{
 		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,
 	})
-	if h.service, err = newService(c, o.Software, local, h.programs, o.Log); err != nil {
+	h.shared = shared{programs: h.programs, log: o.Log}
+	defer func() {
+		if err != nil {
+			h.closeListeners()
+			h.shared.closing.Wait()
+			h.programs.Close(context.Background())
+		}
+	}()
+	if h.listeners, err = h.listen(c, nil); err != nil {
 		return nil, err
 	}
-	if h.service.watched != "" {
-		if h.watcher, err = watch.New(h.service.watched); err != nil {
-			h.service.close()
-			return nil, err
-		}
+	t, err := h.newTable(c, nil)
+	if err != nil {
+		return nil, err
 	}
-	h.server = &http.Server{
-		Handler:           h.service,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ConnState:         h.fresh.track,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
-	}
-	if certificates != nil {
-		// HTTP/1.1 alone, until WebSockets can be served over HTTP/2 as well.
-		h.server.TLSConfig = &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-		h.server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
-	}
+	h.table.Store(t)
 	return h, nil
 }
+
+// ServeHTTP answers a request.
+func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.table.Load().ServeHTTP(w, r) }
 
 // URLs returns where the server listens, as URLs of the given scheme ("ws" or "http"), with an s
 // when it speaks TLS. Unix sockets are ws+unix:PATH.
 func (h *Host) URLs(scheme string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	var urls []string
-	if h.c.TLSCert != "" {
-		scheme += "s"
-	}
-	for _, ln := range h.listeners {
-		if a, ok := ln.Addr().(*net.UnixAddr); ok {
-			urls = append(urls, scheme+"+unix:"+a.Name)
-			continue
-		}
-		urls = append(urls, scheme+"://"+ln.Addr().String()+"/")
+	for _, l := range h.listeners {
+		urls = append(urls, l.url(scheme))
 	}
 	return urls
 }
 
-// ConsolePath returns where the console is, or "" when there is none.
-func (h *Host) ConsolePath() string { return h.service.console }
+// ConsolePath returns where the console of the first route that has one is, or "" when there is none.
+func (h *Host) ConsolePath() string {
+	for _, s := range h.table.Load().services {
+		if s.console != "" {
+			return s.console
+		}
+	}
+	return ""
+}
 
 // Run serves until ctx ends, then stops: no more connections, Close 1001 to the clients, the ladder
 // to the programs, all within the drain time of the configuration. The end of now cuts that short.
 func (h *Host) Run(ctx, now context.Context) error {
-	failed := make(chan error, len(h.listeners))
-	secure := h.server.TLSConfig != nil // Serve sets it for purposes of its own
-	var serving sync.WaitGroup
-	watching, stopWatching := context.WithCancel(ctx)
-	defer stopWatching()
-	for _, ln := range h.listeners {
-		serving.Go(func() {
-			var err error
-			if secure {
-				err = h.server.ServeTLS(ln, "", "")
-			} else {
-				err = h.server.Serve(ln)
-			}
-			if !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("listener %s: %w", ln.Addr(), err)
-			}
-		})
+	h.mu.Lock()
+	h.running = true
+	for _, l := range h.listeners {
+		h.serve(l)
 	}
-	if h.watcher != nil {
-		serving.Go(func() { h.watcher.Run(watching, h.programChanged) })
-	}
+	h.watch()
+	h.mu.Unlock()
 	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+	case err = <-h.failed:
 	}
-	drain, cancel := context.WithTimeout(now, h.c.Drain)
+	h.mu.Lock()
+	h.stopping = true
+	h.stopWatch()
+	drainTime := h.c.Drain
+	h.mu.Unlock()
+	drain, cancel := context.WithTimeout(now, time.Duration(drainTime))
 	defer cancel()
-	stopWatching()
 	stopErr := h.stop(drain)
-	serving.Wait()
+	h.serving.Wait()
 	return errors.Join(err, stopErr)
 }
 
 // programChanged ends the sessions of the old program; those that come get the new one.
 func (h *Host) programChanged(files []string) {
 	n := 0
-	for c := range h.service.websocket.Conns() {
-		c.WriteClose(wsframe.CloseServiceRestart, "the program has changed")
-		n++
+	for _, s := range h.table.Load().services {
+		if !slices.Contains(files, s.watched) {
+			continue
+		}
+		for c := range s.websocket.Conns() {
+			c.WriteClose(wsframe.CloseServiceRestart, "the program has changed")
+			n++
+		}
 	}
 	h.log.Info("program changed", "file", files[0], "closed", n)
 }
 
-func (h *Host) stop(ctx context.Context) error {
-	h.closeListeners()
-	h.fresh.close()
-	var stopping sync.WaitGroup
-	var sessions error
-	stopping.Go(func() { h.server.Shutdown(ctx) })
-	if h.service.websocket != nil {
-		stopping.Go(func() { sessions = h.service.websocket.Shutdown(ctx) })
+// watch watches the programs of the table that shall be watched, and no others any more.
+func (h *Host) watch() {
+	if h.stopWatch != nil {
+		h.stopWatch()
 	}
-	if h.service.gateway != nil {
-		stopping.Go(func() { h.service.gateway.Shutdown(ctx) })
+	ctx, stop := context.WithCancel(context.Background())
+	h.stopWatch = stop
+	if w := h.table.Load().watcher(); w != nil {
+		h.serving.Go(func() { w.Run(ctx, h.programChanged) })
+	}
+}
+
+// Reload replaces the configuration by another one. It is checked as a whole first: with an error, nothing has
+// changed. Sessions keep what they have; so do routes, pools and sets of backends that both configurations have.
+func (h *Host) Reload(c *config.Root) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopping {
+		return errors.New("the server is stopping")
+	}
+	if c.MaxProcesses != h.c.MaxProcesses || c.StartRate != h.c.StartRate {
+		h.log.Warn("max_processes and start_rate change when the server is started anew")
+	}
+	listeners, err := h.listen(c, h.listeners)
+	if err != nil {
+		return err
+	}
+	old := h.table.Load()
+	t, err := h.newTable(c, old)
+	if err != nil {
+		h.dropListeners(listeners, h.listeners)
+		return err
+	}
+	h.table.Store(t)
+	if h.running {
+		for _, l := range listeners {
+			h.serve(l)
+		}
+		h.watch()
+	}
+	before := h.listeners
+	h.listeners, h.c = listeners, c
+	h.dropListeners(before, listeners)
+	h.retire(old, t)
+	return nil
+}
+
+// retire lets go of the services that the new table does not have.
+func (h *Host) retire(old, t *table) {
+	kept := make(map[*service]bool)
+	for _, s := range t.services {
+		kept[s] = true
+	}
+	for _, s := range old.services {
+		if !kept[s] {
+			h.old = append(h.old, s)
+			s.retire()
+		}
+	}
+	// Those that ended since.
+	alive := h.old[:0]
+	for _, s := range h.old {
+		if s.active.Load() > 0 {
+			alive = append(alive, s)
+		}
+	}
+	clear(h.old[len(alive):])
+	h.old = alive
+}
+
+func (h *Host) stop(ctx context.Context) error {
+	h.mu.Lock()
+	listeners := h.listeners
+	services := append(h.old, h.table.Load().services...)
+	h.mu.Unlock()
+	for _, l := range listeners {
+		l.Close()
+		l.fresh.close()
+	}
+	var stopping sync.WaitGroup
+	errs := make([]error, len(services))
+	for _, l := range listeners {
+		stopping.Go(func() { l.server.Shutdown(ctx) })
+	}
+	for i, s := range services {
+		stopping.Go(func() { errs[i] = s.shutdown(ctx) })
 	}
 	stopping.Wait()
-	err := errors.Join(sessions, h.programs.Close(ctx))
-	h.server.Close()
-	h.service.close()
+	for _, s := range services {
+		s.close()
+	}
+	h.shared.wait(ctx)
+	err := errors.Join(errors.Join(errs...), h.programs.Close(ctx))
+	for _, l := range listeners {
+		l.server.Close()
+	}
 	return err
 }
 
 func (h *Host) closeListeners() {
-	for _, ln := range h.listeners {
-		ln.Close()
+	for _, l := range h.listeners {
+		l.Close()
 	}
+}
+
+// serve accepts connections of a listener, unless it does already.
+func (h *Host) serve(l *listener) {
+	if l.serving {
+		return
+	}
+	l.serving = true
+	h.serving.Go(func() {
+		if err := l.serve(); !errors.Is(err, http.ErrServerClosed) && !l.closed.Load() {
+			select {
+			case h.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err):
+			default:
+			}
+		}
+	})
 }

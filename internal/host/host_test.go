@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // run starts a server for a program and returns it; it is stopped at the end of the test.
-func run(t *testing.T, c *config.Config) (h *Host, stop func() error) {
+func run(t *testing.T, c *config.Root) (h *Host, stop func() error) {
 	t.Helper()
 	h, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -51,9 +51,13 @@ func run(t *testing.T, c *config.Config) (h *Host, stop func() error) {
 	return h, stop
 }
 
-func settings(command ...string) *config.Config {
-	c := config.Default()
-	c.Listen, c.Command = []string{"127.0.0.1:0"}, command
+func settings(command ...string) *config.Root {
+	c := config.New[config.Root]()
+	r := config.New[config.Route]()
+	c.Listen, c.Route = []string{"127.0.0.1:0"}, []*config.Route{r}
+	c.Program = map[string]*config.Program{"p": config.New[config.Program]()}
+	r.Stdio = config.New[config.Stdio]()
+	r.Stdio.Program, r.Stdio.Command = "p", command
 	return c
 }
 
@@ -126,7 +130,7 @@ func TestConnectionThatAsksNothingDoesNotHoldUpTheEnd(t *testing.T) {
 func TestProgramSeesTheRequestAndOnlyListedVariables(t *testing.T) {
 	t.Setenv("SECRET", "of the server")
 	cfg := settings("sh", "-c", "env | sort; echo end")
-	cfg.Env, cfg.Subprotocols = []string{"GREETING=hello world"}, []string{"chat"}
+	cfg.Program["p"].Env, cfg.Route[0].Subprotocols = map[string]string{"GREETING": "hello world"}, []string{"chat"}
 	h, _ := run(t, cfg)
 	c := dial(t, h, "/some/path?q=1", &wsframe.DialOptions{
 		Protocols: []string{"Chat"},
@@ -197,7 +201,7 @@ func TestDirectoryOfProgramsIsWalked(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := settings()
-	c.Dir = dir
+	c.Route[0].Stdio.Programs = config.Path(dir)
 	h, _ := run(t, c)
 	conn := dial(t, h, "/sub/hi.sh/and/more", nil)
 	if got := read(t, conn); got != "/sub/hi.sh /and/more" {
@@ -215,7 +219,7 @@ func TestDirectoryOfProgramsIsWalked(t *testing.T) {
 
 func TestFragmentSizeCutsMessages(t *testing.T) {
 	c := settings("cat")
-	c.Conn.FragmentSize = 4
+	c.Route[0].WebSocket.FragmentSize = 4
 	h, _ := run(t, c)
 	conn := dial(t, h, "/", nil)
 	conn.WriteMessage(wsframe.OpText, []byte("grüße, all"))
@@ -268,7 +272,7 @@ func TestChangedProgramEndsItsSessions(t *testing.T) {
 	}
 	write("old")
 	cfg := settings(file)
-	cfg.Watch = true
+	cfg.Route[0].Stdio.Watch = true
 	h, _ := run(t, cfg)
 	c := dial(t, h, "/", nil)
 	if got := read(t, c); got != "old" {
@@ -288,6 +292,7 @@ func TestUnixSockets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	c := settings("cat")
 	c.Listen = []string{"unix:" + path, "127.0.0.1:0"} // both kinds at once
+	c.Route[0].Console = "auto"
 	h, stop := run(t, c)
 	conn := dial0(t, path)
 	conn.WriteMessage(wsframe.OpText, []byte("hi"))
@@ -339,13 +344,16 @@ func TestConsoleIsOnlyForThisMachineUnlessAsked(t *testing.T) {
 		listen, console, static, want string
 	}{
 		{"127.0.0.1:0", "auto", "", "/"},
-		{"127.0.0.1:0", "auto", ".", ConsolePath},
+		{"127.0.0.1:0", "auto", ".", "/" + ConsolePath},
 		{"127.0.0.1:0", "off", "", ""},
 		{"0.0.0.0:0", "auto", "", ""},
 		{"0.0.0.0:0", "on", "", "/"},
 	} {
 		c := settings("cat")
-		c.Listen, c.Console, c.Static = []string{test.listen}, test.console, test.static
+		c.Listen, c.Route[0].Console = []string{test.listen}, test.console
+		if test.static != "" {
+			c.Route[0].Files = &config.Files{Root: config.Path(test.static)}
+		}
 		h, _ := run(t, c)
 		if got := h.ConsolePath(); got != test.want {
 			t.Errorf("%v: console at %q", test, got)

@@ -1,15 +1,150 @@
 package host
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/config"
 )
+
+// Times and sizes that protect the HTTP side.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// A listener is an address with its HTTP server.
+type listener struct {
+	net.Listener
+	address string // as it was written
+	mode    config.Mode
+	server  *http.Server
+	fresh   fresh
+	secure  bool
+	cert    atomic.Pointer[tls.Certificate]
+	serving bool // belongs to Host.mu
+	closed  atomic.Bool
+}
+
+// listen opens the listeners of a configuration, and takes over those of before that it still has. Certificates are
+// read again: they are used for new connections.
+func (h *Host) listen(c *config.Root, before []*listener) (all []*listener, err error) {
+	defer func() {
+		if err != nil {
+			h.dropListeners(all, before)
+		}
+	}()
+	certs := make(map[*listener]*tls.Certificate)
+	for _, lc := range c.Listeners() {
+		i := slices.IndexFunc(before, func(l *listener) bool {
+			return l.address == lc.Address && l.secure == (lc.Certificate != "") && l.mode == lc.Mode && !slices.Contains(all, l)
+		})
+		var l *listener
+		if i >= 0 {
+			l = before[i]
+		} else if l, err = h.newListener(lc); err != nil {
+			return all, err
+		}
+		all = append(all, l)
+		if l.secure {
+			cert, err := tls.LoadX509KeyPair(string(lc.Certificate), string(lc.Key))
+			if err != nil {
+				return all, fmt.Errorf("certificate %s: %w", lc.Certificate, err)
+			}
+			certs[l] = &cert
+		}
+	}
+	for l, cert := range certs {
+		l.cert.Store(cert)
+	}
+	return all, nil
+}
+
+func (h *Host) newListener(lc *config.Listener) (*listener, error) {
+	ln, err := Listen(lc.Address)
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{Listener: ln, address: lc.Address, mode: lc.Mode, secure: lc.Certificate != ""}
+	if mode, set := lc.Mode.Bits(); set {
+		if err := os.Chmod(strings.TrimPrefix(lc.Address, "unix:"), fs.FileMode(mode)); err != nil {
+			ln.Close()
+			return nil, fmt.Errorf("listen on %s: %w", lc.Address, err)
+		}
+	}
+	l.server = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnState:         l.fresh.track,
+		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
+	}
+	if l.secure {
+		// HTTP/1.1 alone, until WebSockets can be served over HTTP/2 as well.
+		l.server.TLSConfig = &tls.Config{
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.cert.Load(), nil },
+			MinVersion:     tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		}
+		l.server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	}
+	return l, nil
+}
+
+func (l *listener) serve() error {
+	if l.secure {
+		return l.server.ServeTLS(l.Listener, "", "")
+	}
+	return l.server.Serve(l.Listener)
+}
+
+// Close stops listening. Connections go on.
+func (l *listener) Close() error {
+	l.closed.Store(true)
+	return l.Listener.Close()
+}
+
+func (l *listener) url(scheme string) string {
+	if l.secure {
+		scheme += "s"
+	}
+	if a, ok := l.Addr().(*net.UnixAddr); ok {
+		return scheme + "+unix:" + a.Name
+	}
+	return scheme + "://" + l.Addr().String() + "/"
+}
+
+// dropListeners closes those that are not kept. Requests on their connections are answered, and then the
+// connections end.
+func (h *Host) dropListeners(listeners, kept []*listener) {
+	for _, l := range listeners {
+		if slices.Contains(kept, l) {
+			continue
+		}
+		l.Close()
+		if l.serving {
+			l.fresh.close()
+			h.serving.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), idleTimeout)
+				defer cancel()
+				l.server.Shutdown(ctx)
+			})
+		}
+	}
+}
 
 // Listen opens an address: HOST:PORT, or unix:PATH. A socket file that nobody listens on any more
 // is replaced; one that is in use, and any other file, is left alone.

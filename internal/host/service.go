@@ -1,200 +1,187 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
-	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/console"
 	"github.com/wspawn/wspawn/internal/files"
 	"github.com/wspawn/wspawn/internal/origin"
-	"github.com/wspawn/wspawn/internal/scripts"
-	"github.com/wspawn/wspawn/internal/stdio"
 	"github.com/wspawn/wspawn/internal/trim"
-	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// ConsolePath is where the console is when the root is taken by files. Names that begin with a dot
+// ConsolePath is where the console is when the root is taken. Names that begin with a dot
 // are never served as files unless that is set.
-const ConsolePath = "/.wspawn/"
+const ConsolePath = ".wspawn/"
 
-// A service is what answers requests: WebSockets by a program, all others by files or the console.
+// A service answers the requests of one route: WebSockets by an endpoint, all others by files or the
+// console, or everything by a gateway.
 type service struct {
-	websocket *wsframe.Handler // nil: there are only files
-	plain     http.Handler
-	header    http.Header
-	console   string // its path, or ""
-	watched   string // the file of the program, with Watch
-
-	gateway gateway        // answers all requests instead; nil: there is none
-	policy  *origin.Policy // who may upgrade there; nil: nobody can
+	c       *config.Root
+	r       *config.Route
+	o       *Options
+	shared  *shared
 	log     *slog.Logger
+	local   bool   // only this machine can connect
+	key     string // what it was made of
+	header  http.Header
+	console string // its path, or ""
+	watched string // the file of the program, with Watch
 
-	closers []func() error
+	websocket *wsframe.Handler // nil: the route speaks no WebSocket itself
+	plain     http.Handler     // nil: there is nothing but WebSockets
+	gateway   gateway          // answers all requests instead; nil: there is none
+	front     http.Handler     // what is in front of gateway
+	policy    *origin.Policy   // who may upgrade there; nil: nobody can
+
+	active  atomic.Int64 // requests and sessions; -1: closed
+	retired atomic.Bool
+	once    sync.Once
+	closers []func()
 }
 
-func newService(c *config.Config, software string, local bool, programs *spawner.Spawner, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
-	if s.header, err = c.Headers(); err != nil {
-		return nil, err
-	}
-	var resolve func(*wsframe.Request) (*stdio.Target, error)
-	switch {
-	case len(c.Command) > 0:
-		resolve, err = s.command(c, software)
-	case c.Dir != "":
-		resolve, err = s.directory(c, software)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if resolve != nil {
-		policy, err := originPolicy(c)
-		if err != nil {
-			return nil, err
-		}
-		s.websocket = &wsframe.Handler{
-			Endpoint: &stdio.Endpoint{Spawner: programs, Resolve: resolve, Options: c.Stdio, Log: log},
-			Options: wsframe.AcceptOptions{
-				Options: c.Conn, Header: s.header,
-				AllowOrigin: func(r *wsframe.Request) error {
-					if err := policy.Check(r.Request); err != nil {
-						return &wsframe.Rejection{Status: http.StatusForbidden, Reason: "origin not allowed", Err: err}
-					}
-					return nil
-				},
-			},
-			Log: log,
-		}
-		memory := trim.New()
-		s.websocket.OnOpen = func(*wsframe.Request, *wsframe.Conn) { memory.Opened() }
-		s.closers = append(s.closers, func() error { memory.Stop(); return nil })
-		if len(c.Subprotocols) > 0 {
-			s.websocket.Select = wsframe.Prefer(c.Subprotocols...)
-		}
-	}
-	if err := s.buildPlain(c, local); err != nil {
-		return nil, err
-	}
-	if c.Gateway.Enabled() {
-		err = s.buildGateway(c, software, programs, log)
-	}
+// A gateway is an endpoint that answers all requests, WebSockets and others.
+type gateway interface {
+	http.Handler
+	Shutdown(context.Context) error
+}
+
+// newService makes the service of a route. The caller closes it, also after an error.
+func newService(c *config.Root, r *config.Route, key string, local bool, o *Options, shared *shared) (*service, error) {
+	s := &service{c: c, r: r, o: o, shared: shared, key: key, local: local, log: o.Log.With("route", r.Title())}
+	err := s.build()
 	return s, err
 }
 
-func (s *service) buildPlain(c *config.Config, local bool) error {
-	mux := http.NewServeMux()
-	s.plain = mux
-	if c.Static != "" {
-		h, err := files.New(c.Static, files.Options{Listings: c.Listings, DotFiles: c.Dotted})
-		if err != nil {
-			return err
-		}
-		s.closers = append(s.closers, h.Close)
-		mux.Handle("/", h)
+func (s *service) build() error {
+	all, err := config.Headers(s.c.Headers)
+	if err != nil {
+		return err
 	}
-	if s.websocket != nil && (c.Console == "on" || c.Console == "auto" && local) {
-		name := strings.Join(c.Command, " ")
-		if name == "" {
-			name = "programs in " + c.Dir
-		}
-		s.console = "/" // and any other path, so that its WebSocket can be tried
-		if c.Static != "" {
-			s.console = ConsolePath
-		}
-		mux.Handle(s.console, console.Handler(name))
+	own, err := config.Headers(s.r.Headers)
+	if err != nil {
+		return err
 	}
-	if c.Gateway.Upgrade && (c.Console == "on" || c.Console == "auto" && local && answersAll(&c.Gateway)) {
-		s.console = ConsolePath
-		mux.Handle(s.console, console.Handler(gatewayName(&c.Gateway)))
+	s.header = all
+	for name, values := range own {
+		s.header[name] = values
+	}
+	if err := s.buildFiles(); err != nil {
+		return err
+	}
+	if err := s.buildEndpoint(); err != nil {
+		return err
+	}
+	s.buildConsole()
+	return nil
+}
+
+func (s *service) buildEndpoint() error {
+	switch r := s.r; {
+	case r.Stdio != nil:
+		return s.buildStdio(r.Stdio)
+	case r.CGI != nil:
+		return s.buildCGI(r.CGI)
+	case r.SCGI != nil:
+		return s.buildSCGI(r.SCGI, false)
+	case r.UWSGI != nil:
+		return s.buildSCGI(r.UWSGI, true)
+	case r.FastCGI != nil:
+		return s.buildFastCGI(r.FastCGI)
+	case r.Tunnel != nil:
+		return s.buildTunnel(r.Tunnel)
+	case r.Proxy != nil:
+		return s.buildProxy(r.Proxy)
 	}
 	return nil
 }
 
-// command runs one program for all paths.
-func (s *service) command(c *config.Config, software string) (func(*wsframe.Request) (*stdio.Target, error), error) {
-	path, err := spawner.Look(c.Command[0], "")
+// terminate makes the handler of an endpoint for which wspawn speaks WebSocket.
+func (s *service) terminate(e wsframe.Endpoint) error {
+	policy, err := s.origins()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	program := pattern(c, path, c.Command[1:])
-	if c.Watch {
-		s.watched = path
+	memory := trim.New()
+	s.closers = append(s.closers, memory.Stop)
+	s.websocket = &wsframe.Handler{
+		Endpoint: e,
+		Options: wsframe.AcceptOptions{
+			Options: s.r.WebSocket.Options(), Header: s.header,
+			AllowOrigin: func(r *wsframe.Request) error {
+				if err := policy.Check(r.Request); err != nil {
+					return &wsframe.Rejection{Status: http.StatusForbidden, Reason: "origin not allowed", Err: err}
+				}
+				return nil
+			},
+		},
+		Log:     s.log,
+		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Opened() },
+		OnClose: func(*wsframe.Conn, error) { s.leave() },
 	}
-	return func(r *wsframe.Request) (*stdio.Target, error) {
-		return target(program, r, cgi.Vars{PathInfo: r.URL.Path, ScriptFilename: path, Software: software})
-	}, nil
+	if len(s.r.Subprotocols) > 0 {
+		s.websocket.Select = wsframe.Prefer(s.r.Subprotocols...)
+	}
+	return nil
 }
 
-// directory runs the program that the path names.
-func (s *service) directory(c *config.Config, software string) (func(*wsframe.Request) (*stdio.Target, error), error) {
-	dir, err := scripts.Open(c.Dir, scripts.Options{})
+// base is the longest path that all requests of the route have in common, with a slash at its end.
+func (s *service) base() string {
+	base, _, _ := strings.Cut(s.r.Path, "{")
+	return base[:strings.LastIndexByte(base, '/')+1]
+}
+
+// buildFiles makes what answers ordinary requests beside the endpoint.
+func (s *service) buildFiles() error {
+	f := s.r.Files
+	if f == nil {
+		return nil
+	}
+	h, err := files.New(string(f.Root), filesOptions(f))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.closers = append(s.closers, dir.Close)
-	return func(r *wsframe.Request) (*stdio.Target, error) {
-		script, err := dir.Find(r.URL.Path)
-		if errors.Is(err, scripts.ErrNotFound) {
-			return nil, wsframe.Reject(http.StatusNotFound, "no such program")
-		} else if err != nil {
-			return nil, err
-		}
-		return target(pattern(c, script.File, nil), r, cgi.Vars{
-			ScriptName: script.Name, PathInfo: script.PathInfo, ScriptFilename: script.File,
-			DocumentRoot: dir.Path(), Software: software,
-		})
-	}, nil
+	s.closers = append(s.closers, func() { h.Close() })
+	s.plain = http.StripPrefix(strings.TrimSuffix(s.base(), "/"), h)
+	return nil
 }
 
-// pattern makes the program for a file.
-func pattern(c *config.Config, path string, args []string) *spawner.Program {
-	p := c.Program
-	p.Path, p.Args, p.Env = path, args, c.Environ()
-	if p.Dir != "" {
-		p.Dir, _ = filepath.Abs(p.Dir)
+// buildConsole puts the console where there is room for it.
+func (s *service) buildConsole() {
+	on := s.r.Console == "on" || s.r.Console == "auto" && s.local
+	switch {
+	case !on:
+		return
+	case s.websocket != nil && s.plain == nil:
+		s.console = s.base() // and any other path, so that its WebSocket can be tried
+	case s.websocket != nil, s.gateway != nil && s.policy != nil && (s.r.Console == "on" || s.answersAll()):
+		s.console = s.base() + ConsolePath
+	default:
+		return
 	}
-	if c.Unbuffer {
-		p.Path, p.Args = "stdbuf", slices.Concat([]string{"-oL", path}, args)
+	mux := http.NewServeMux()
+	if s.plain != nil {
+		mux.Handle("/", s.plain)
 	}
-	if c.Stdio.PassStderr {
-		p.Stderr = spawner.StderrPipe
-	}
-	return &p
+	mux.Handle(s.console, console.Handler(s.title()))
+	s.plain = mux
 }
 
-// target gives a program the variables of a request (RFC 3875), with the subprotocol as one more.
-func target(p *spawner.Program, r *wsframe.Request, v cgi.Vars) (*stdio.Target, error) {
-	if r.Protocol != "" {
-		v.Extra = append(v.Extra, cgi.Var{Name: "WEBSOCKET_PROTOCOL", Value: r.Protocol})
-	}
-	env, err := cgi.Environ(r.Request, v)
-	var bad *cgi.RequestError
-	if errors.As(err, &bad) {
-		return nil, wsframe.Reject(http.StatusBadRequest, bad.Error())
-	} else if err != nil {
-		return nil, err
-	}
-	return &stdio.Target{Program: p, Env: env, Attrs: []slog.Attr{slog.String("path", r.URL.Path)}}, nil
+func filesOptions(f *config.Files) files.Options {
+	return files.Options{Listings: f.Listings, DotFiles: f.DotFiles}
 }
 
-func originPolicy(c *config.Config) (*origin.Policy, error) {
-	p := &origin.Policy{
-		RefuseMissing: c.RequireOrigin,
-		Settings:      origin.Settings{Allow: "--origin", Missing: "--require-origin"},
-	}
-	for _, o := range c.Origins {
+// origins is who may connect from where.
+func (s *service) origins() (*origin.Policy, error) {
+	p := &origin.Policy{RefuseMissing: s.r.RequireOrigin, Settings: s.o.OriginSettings}
+	for _, o := range s.r.Origins {
 		if o == "any" {
 			p.Any = true
 			continue
@@ -210,22 +197,91 @@ func originPolicy(c *config.Config) (*origin.Policy, error) {
 
 // ServeHTTP sends WebSocket requests one way and all others the other way.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.websocket != nil && wsframe.IsUpgrade(r) {
+	if !s.enter() { // the table has changed since it was asked
+		s.o.root.ServeHTTP(w, r)
+		return
+	}
+	defer s.leave()
+	if s.websocket != nil && (s.plain == nil || wsframe.IsUpgrade(r)) {
 		s.websocket.ServeHTTP(w, r)
 		return
 	}
 	for name, values := range s.header {
 		w.Header()[name] = values
 	}
-	if s.gateway != nil {
+	switch {
+	case s.gateway != nil:
 		s.serveGateway(w, r)
-		return
+	case s.plain != nil:
+		s.plain.ServeHTTP(w, r)
+	default:
+		http.NotFound(w, r)
 	}
-	s.plain.ServeHTTP(w, r)
 }
 
-func (s *service) close() {
-	for _, f := range s.closers {
-		f()
+// serveGateway answers a request when there is a gateway.
+func (s *service) serveGateway(w http.ResponseWriter, r *http.Request) {
+	upgrade := r.Header.Get("Upgrade") != ""
+	if s.console != "" && !upgrade && strings.HasPrefix(r.URL.Path, s.console) {
+		s.plain.ServeHTTP(w, r)
+		return
 	}
+	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
+	// lets them read a WebSocket.
+	if upgrade && s.policy != nil {
+		if err := s.policy.Check(r); err != nil {
+			s.log.Warn("upgrade refused", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
+			http.Error(w, "403 origin not allowed", http.StatusForbidden)
+			return
+		}
+	}
+	s.front.ServeHTTP(w, r)
+}
+
+// enter counts a request or session, unless the service is closed.
+func (s *service) enter() bool {
+	for {
+		n := s.active.Load()
+		if n < 0 {
+			return false
+		}
+		if s.active.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (s *service) leave() {
+	if s.active.Add(-1) == 0 && s.retired.Load() && s.active.CompareAndSwap(0, -1) {
+		s.close()
+	}
+}
+
+// retire closes the service as soon as it has nothing to do.
+func (s *service) retire() {
+	s.retired.Store(true)
+	if s.active.CompareAndSwap(0, -1) {
+		s.close()
+	}
+}
+
+// shutdown tells the sessions to end, and waits for them.
+func (s *service) shutdown(ctx context.Context) error {
+	var err1, err2 error
+	if s.websocket != nil {
+		err1 = s.websocket.Shutdown(ctx)
+	}
+	if s.gateway != nil {
+		err2 = s.gateway.Shutdown(ctx)
+	}
+	return errors.Join(err1, err2)
+}
+
+// close gives back what the service holds.
+func (s *service) close() {
+	s.once.Do(func() {
+		for _, f := range s.closers {
+			f()
+		}
+	})
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-multierror"
+	"github.com/spf13/cobra"
+
+	"github.com/wspawn/wspawn/internal/config"
+)
+
+// checkCommand reads a configuration file and says what is wrong with it.
+func checkCommand() *cobra.Command {
+	var file string
+	var show bool
+	cmd := &cobra.Command{
+		Use:   "check [flags] [FILE]",
+		Short: "Check a configuration file",
+		Long: `wspawn check reads a configuration file, wspawn.toml if none is named, and everything that it
+refers to, and prints all that is wrong, each with its place. Nothing is started. Its exit status is 0 when
+all is well and 1 when not.`,
+		Example: `  wspawn check                    wspawn.toml in this directory
+  wspawn check --print site.toml  and show every setting that holds`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				if file != "" {
+					return usageError(fmt.Errorf("the file is given twice: --config %s and %s", file, args[0]))
+				}
+				file = args[0]
+			}
+			if file == "" {
+				file = "wspawn.toml"
+			}
+			c, _, err := load(file)
+			if err != nil {
+				return err
+			}
+			if show {
+				return config.Print(cmd.OutOrStdout(), c)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: all is well: %d routes\n", file, len(c.Route))
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration `FILE`")
+	cmd.Flags().BoolVar(&show, "print", false, "print the configuration with every default")
+	return cmd
+}
+
+// each returns the errors that are in one.
+func each(err error) []error {
+	var many *multierror.Error
+	if errors.As(err, &many) {
+		return many.Errors
+	}
+	return []error{err}
+}

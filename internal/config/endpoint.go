@@ -1,0 +1,305 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/framing"
+	"github.com/wspawn/wspawn/internal/route"
+	"github.com/wspawn/wspawn/internal/stdio"
+	"github.com/wspawn/wspawn/spawner"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+func (r *Route) checkEndpoint(c *Root, p *problems, at string) {
+	switch {
+	case r.Stdio != nil:
+		r.Stdio.check(c, r, p, at+".stdio")
+	case r.CGI != nil:
+		r.CGI.check(c, r, p, at+".cgi")
+	case r.SCGI != nil:
+		r.SCGI.check(c, p, at+".scgi")
+	case r.UWSGI != nil:
+		r.UWSGI.check(c, p, at+".uwsgi")
+	case r.FastCGI != nil:
+		r.FastCGI.check(c, p, at+".fastcgi")
+	case r.Tunnel != nil:
+		r.Tunnel.check(c, p, at+".tunnel")
+	case r.Proxy != nil:
+		r.Proxy.Target.check(c, p, at+".proxy")
+		for _, prefix := range []struct{ key, value string }{{"strip_prefix", r.Proxy.StripPrefix}, {"add_prefix", r.Proxy.AddPrefix}} {
+			if prefix.value != "" && (prefix.value[0] != '/' || strings.HasSuffix(prefix.value, "/")) {
+				p.addf(at+".proxy."+prefix.key, "%q is not a path like /app, without a slash at its end", prefix.value)
+			}
+		}
+		_, err := Headers(r.Proxy.RequestHeaders)
+		p.add(at+".proxy.request_headers", err)
+	}
+	if f := r.Files; f != nil {
+		p.add(at+".files.root", directory(f.Root))
+		for _, name := range f.Index {
+			p.add(at+".files.index", checkIndex(name))
+		}
+		switch {
+		case r.Stdio != nil && r.Stdio.Programs != "" && same(string(r.Stdio.Programs), string(f.Root)):
+			p.addf(at+".files.root", "it is the directory of programs as well: their source would be served")
+		case r.CGI != nil && same(string(r.CGI.Path), string(f.Root)) && !r.CGI.ExecutableOnly:
+			p.addf(at+".files.root", "it is the directory of programs as well: their source would be served (executable_only makes the difference clear)")
+		}
+	}
+}
+
+func checkIndex(name string) error {
+	if name != "" && (strings.ContainsAny(name, "/\\\x00") || name[0] == '.') {
+		return fmt.Errorf("%q is not the name of a file", name)
+	}
+	return nil
+}
+
+func (s *Stdio) check(c *Root, r *Route, p *problems, at string) {
+	known(p, at+".program", "program", s.Program, c.Program)
+	command := s.Argv(c)
+	switch {
+	case s.Programs != "" && len(s.Command) > 0:
+		p.addf(at+".programs", "a program (%s) and a directory of programs exclude each other", s.Command[0])
+	case s.Programs != "":
+		p.add(at+".programs", directory(s.Programs))
+	case len(command) == 0 && (s.Program == "" || c.Program[s.Program] != nil):
+		p.addf(at+".command", "nothing to run: give a command, a program that has one, or a directory of programs")
+	case len(s.Command) > 0:
+		_, err := spawner.Look(s.Command[0], "")
+		p.add(at+".command", err)
+	}
+	if g := c.Program[s.Program]; g != nil {
+		checkParts(r, p, at+".program", command, g.Env)
+	} else {
+		checkParts(r, p, at+".command", command, nil)
+	}
+	if s.Watch && s.Programs != "" {
+		p.addf(at+".watch", "needs a program to watch; with a directory of programs each connection starts the newest anyway")
+	}
+	if s.Spare < 0 {
+		p.addf(at+".spare", "negative number")
+	}
+	if s.Spare > 0 && s.Programs != "" {
+		p.addf(at+".spare", "needs one program: which one of a directory will be asked for is not known")
+	}
+	o, err := s.Options(c)
+	if err == nil {
+		err = o.Check()
+	}
+	p.add(at, err)
+}
+
+// checkParts looks for parts of the path that do not exist.
+func checkParts(r *Route, p *problems, at string, command []string, env map[string]string) {
+	parts := route.Parts(r.Path)
+	texts := slices.Clone(command)
+	for _, name := range keys(env) {
+		texts = append(texts, env[name])
+	}
+	for i, text := range texts {
+		for _, name := range route.Parts(text) {
+			if !slices.Contains(parts, name) {
+				continue // an ordinary word in braces
+			}
+			if i == 0 && len(command) > 0 {
+				p.addf(at, "{%s} chooses the program itself: use programs for that, a directory", name)
+			}
+		}
+	}
+}
+
+// Argv is the command of the program, from one place or the other.
+func (s *Stdio) Argv(c *Root) []string {
+	if len(s.Command) > 0 {
+		return s.Command
+	}
+	if g := c.Program[s.Program]; g != nil {
+		return g.Command
+	}
+	return nil
+}
+
+// Settings returns the program of that name, or one that says nothing.
+func (c *Root) Settings(name string) *Program {
+	if g := c.Program[name]; g != nil {
+		return g
+	}
+	return New[Program]()
+}
+
+// Options returns them in the terms of package stdio.
+func (s *Stdio) Options(c *Root) (stdio.Options, error) {
+	f, err := s.Framing.Options()
+	o := stdio.Options{
+		Options: f, PassStderr: s.StderrToClient, Events: s.Events,
+		Queue: int64(s.Queue), StallTimeout: s.StallTimeout.Value(),
+	}
+	for _, status := range keys(s.CloseCodes) {
+		n, e := parseStatus(status)
+		if err = errors.Join(err, e); e == nil {
+			if o.CloseCodes == nil {
+				o.CloseCodes = make(map[int]wsframe.CloseCode)
+			}
+			if code := s.CloseCodes[status]; code < 0 || code > 65535 {
+				err = errors.Join(err, fmt.Errorf("%d is no close code", code))
+			} else {
+				o.CloseCodes[n] = wsframe.CloseCode(code)
+			}
+		}
+	}
+	return o, err
+}
+
+// Options returns them in the terms of package framing.
+func (f *Framing) Options() (framing.Options, error) {
+	kind, err := framing.Parse(f.Framing)
+	choice := func(value, otherwise string) framing.Choice {
+		if value == otherwise || value == "" {
+			return framing.Default
+		}
+		c, e := framing.ParseChoice("value", value, framing.Default, framing.Pass, framing.Refuse, framing.Escape, framing.Replace, framing.AsBinary, framing.Split)
+		err = errors.Join(err, e)
+		return c
+	}
+	return framing.Options{
+		Framing: kind, Binary: f.Binary, OtherType: choice(f.OtherType, "default"), Delimiters: choice(f.Newlines, "pass"),
+		InvalidUTF8: choice(f.InvalidUTF8, "replace"), MaxLine: int64(f.MaxLine), LongLine: choice(f.LongLine, "split"),
+	}, err
+}
+
+// Options returns them in the terms of package wsframe.
+func (w *WebSocket) Options() wsframe.Options {
+	unlimited := func(n int64) int64 {
+		if n == 0 {
+			return -1
+		}
+		return n
+	}
+	o := wsframe.Options{
+		MaxMessage: unlimited(int64(w.MaxMessage)), MaxFragments: int(unlimited(int64(w.MaxFragments))),
+		FragmentSize: int(w.FragmentSize), PingInterval: w.Ping.OrNever(), PingGrace: w.PingGrace.Value(),
+		CloseTimeout: w.CloseTimeout.Value(), WriteTimeout: w.WriteTimeout.OrNever(),
+	}
+	o.MaxFrame = o.MaxMessage
+	if w.MaxFrame != 0 {
+		o.MaxFrame = int64(w.MaxFrame)
+	}
+	return o
+}
+
+// Options returns them in the terms of package cgi.
+func (r *Responder) Options() cgi.Options {
+	o := cgi.Options{
+		Upgrade: r.Upgrade, MaxHeader: int(r.MaxResponseHeader), ReadTimeout: r.ResponseTimeout.OrNever(),
+		WriteTimeout: r.RequestTimeout.OrNever(), ClientTimeout: r.ClientTimeout.OrNever(), MaxBody: int64(r.MaxBody),
+		CollectBody: int64(r.CollectBody), IdleTimeout: r.TunnelIdle.Value(), MaxLife: r.TunnelLife.Value(),
+	}
+	for _, dir := range r.Sendfile {
+		o.SendfileRoots = append(o.SendfileRoots, string(dir))
+	}
+	return o
+}
+
+func (r *Responder) check(p *problems, at string) {
+	for _, dir := range r.Sendfile {
+		p.add(at+".sendfile", directory(dir))
+	}
+}
+
+func (g *CGI) check(c *Root, r *Route, p *problems, at string) {
+	p.add(at+".path", checkCGI(g.Path, g.Interpreters))
+	known(p, at+".program", "program", g.Program, c.Program)
+	if s := c.Program[g.Program]; s != nil && len(s.Command) > 0 {
+		p.addf(at+".program", "%q has a command of its own; cgi runs what path names", g.Program)
+	}
+	for _, suffix := range keys(g.Interpreters) {
+		setting := at + ".interpreters." + key(suffix)
+		if suffix == "" {
+			p.addf(setting, "needs the end of a name, like .py")
+		}
+		if program := g.Interpreters[suffix]; program != "" {
+			_, err := spawner.Look(program, "")
+			p.add(setting, err)
+		}
+	}
+	if g.MaxProcesses < 0 || g.MaxQueue < 0 {
+		p.addf(at, "negative limit")
+	}
+	g.Responder.check(p, at)
+}
+
+// IsDir reports whether the paths of requests name the programs.
+func (g *CGI) IsDir() bool {
+	info, err := os.Stat(string(g.Path))
+	return err == nil && info.IsDir()
+}
+
+func (s *SCGI) check(c *Root, p *problems, at string) {
+	s.Target.check(c, p, at)
+	s.Responder.check(p, at)
+	checkRoot(p, at, s.Root, s.Index)
+	checkTerminated(p, at, &s.Terminated, &s.Responder)
+}
+
+func (f *FastCGI) check(c *Root, p *problems, at string) {
+	f.Target.check(c, p, at)
+	f.Responder.check(p, at)
+	if f.Docroot == "" || f.Root != "" {
+		checkRoot(p, at, f.Root, f.Index)
+	}
+	for _, s := range f.SplitPath {
+		if s == "" || strings.Contains(s, "/") {
+			p.addf(at+".split_path", "%q is not the end of a name, like .php", s)
+		}
+	}
+	if f.Authorizer != nil {
+		f.Authorizer.check(c, p, at+".authorizer")
+	}
+	if f.MaxConns < 0 {
+		p.addf(at+".max_conns", "negative limit")
+	}
+	checkTerminated(p, at, &f.Terminated, &f.Responder)
+}
+
+func checkRoot(p *problems, at string, root Path, index string) {
+	p.add(at+".root", directory(root))
+	p.add(at+".index", checkIndex(index))
+	if index != "" && root == "" {
+		p.addf(at+".index", "needs root, the directory of the scripts")
+	}
+}
+
+func checkTerminated(p *problems, at string, t *Terminated, r *Responder) {
+	if t.Framing != "" && r.Upgrade {
+		p.addf(at+".framing", "excludes upgrade: either wspawn speaks WebSocket or the backend does")
+	}
+	if t.Binary && t.Framing == "" {
+		p.addf(at+".binary", "needs a framing")
+	}
+}
+
+// Options returns them in the terms of package framing.
+func (t *Tunnel) Options() (*framing.Options, error) {
+	f := Framing{Framing: t.Framing, Binary: t.Binary, InvalidUTF8: t.InvalidUTF8}
+	o, err := f.Options()
+	return &o, err
+}
+
+func (t *Tunnel) check(c *Root, p *problems, at string) {
+	if t.Tokens == "" {
+		t.Target.check(c, p, at)
+		return
+	}
+	if t.Backends != "" || t.Pool != "" || len(t.Servers) > 0 {
+		p.addf(at+".tokens", "excludes backends, servers and pool: a token names the address")
+	}
+	if _, err := os.Stat(string(t.Tokens)); err != nil {
+		p.addf(at+".tokens", "%s: no such file or directory", t.Tokens)
+	}
+}

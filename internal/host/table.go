@@ -1,0 +1,95 @@
+package host
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/route"
+	"github.com/wspawn/wspawn/internal/watch"
+)
+
+// A table is what answers requests under one configuration. It does not change.
+type table struct {
+	routes   *route.Table
+	services []*service
+}
+
+func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) { t.routes.ServeHTTP(w, r) }
+
+// newTable builds the services of a configuration. Those that are made of the same things as one of old are
+// taken over with all they have.
+func (h *Host) newTable(c *config.Root, old *table) (_ *table, err error) {
+	t := &table{}
+	var built []*service
+	defer func() {
+		if err != nil {
+			for _, s := range built {
+				s.close()
+			}
+		}
+	}()
+	before := make(map[string]*service)
+	if old != nil {
+		for _, s := range old.services {
+			before[s.key] = s
+		}
+	}
+	local := true
+	for _, l := range h.listeners {
+		local = local && Loopback(l.Listener)
+	}
+	routes := make([]route.Route, len(c.Route))
+	for i, r := range c.Route {
+		key, err := ingredients(c, r, local)
+		if err != nil {
+			return nil, err
+		}
+		s := before[key]
+		if s == nil {
+			s, err = newService(c, r, key, local, &h.o, &h.shared)
+			built = append(built, s)
+			if err != nil {
+				return nil, &config.Problem{Setting: config.RouteSetting(i), Err: err}
+			}
+		}
+		t.services = append(t.services, s)
+		routes[i] = r.Pattern(s)
+	}
+	t.routes, err = route.New(routes)
+	return t, err
+}
+
+// ingredients names all that a service is made of.
+func ingredients(c *config.Root, r *config.Route, local bool) (string, error) {
+	programs, pools, backends := r.Uses(c)
+	b, err := json.Marshal(struct {
+		Route    *config.Route
+		Headers  []string
+		Programs map[string]*config.Program
+		Pools    map[string]*config.Pool
+		Backends map[string]*config.Backends
+		Max      int
+		Local    bool
+	}{r, c.Headers, programs, pools, backends, c.MaxProcesses, local})
+	return string(b), err
+}
+
+// watcher watches the programs that shall be watched, or is nil.
+func (t *table) watcher() *watch.Watcher {
+	var names []string
+	for _, s := range t.services {
+		if s.watched != "" {
+			names = append(names, s.watched)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	w, err := watch.New(names...)
+	if err != nil {
+		t.services[0].log.Warn("programs cannot be watched", "err", err)
+		return nil
+	}
+	return w
+}
