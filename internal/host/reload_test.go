@@ -1,0 +1,243 @@
+//go:build unix
+
+package host
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+func stdioRoute(path string, command ...string) *config.Route {
+	r := config.New[config.Route]()
+	r.Path, r.Stdio = path, config.New[config.Stdio]()
+	r.Stdio.Command = command
+	return r
+}
+
+func filesRoute(path, dir string) *config.Route {
+	r := config.New[config.Route]()
+	r.Path, r.Files = path, config.New[config.Files]()
+	r.Files.Root = config.Path(dir)
+	return r
+}
+
+// routes makes a configuration of some.
+func routes(all ...*config.Route) *config.Root {
+	c := config.New[config.Root]()
+	c.Listen, c.Route, c.MaxProcesses = []string{"127.0.0.1:0"}, all, 0
+	return c
+}
+
+func status(t *testing.T, h *Host, path string) int {
+	t.Helper()
+	resp, err := http.Get(strings.TrimSuffix(h.URLs("http")[0], "/") + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+func echo(t *testing.T, c *wsframe.Conn, word string) {
+	t.Helper()
+	if err := c.WriteMessage(wsframe.OpText, []byte(word)); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, c); got != word {
+		t.Fatalf("got %q, want %q", got, word)
+	}
+}
+
+func TestReloadChangesWhatIsNewAndKeepsWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	old := routes(stdioRoute("/a", "cat"), stdioRoute("/b", "cat"))
+	h, _ := run(t, old)
+	a, b := dial(t, h, "/a", nil), dial(t, h, "/b", nil)
+	kept := h.table.Load().services[1]
+
+	changed := routes(stdioRoute("/a", "sed", "-u", "s/^/new /"), stdioRoute("/b", "cat"), filesRoute("/c/", dir))
+	if err := h.Reload(changed); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, a, "of before")
+	echo(t, b, "of before")
+	if h.table.Load().services[1] != kept {
+		t.Error("a route that did not change was made anew")
+	}
+	c := dial(t, h, "/a", nil)
+	c.WriteMessage(wsframe.OpText, []byte("program"))
+	if got := read(t, c); got != "new program" {
+		t.Errorf("got %q", got)
+	}
+	if got := status(t, h, "/c/"); got != 404 { // no index, no listings
+		t.Errorf("the new route answers %d", got)
+	}
+
+	if err := h.Reload(routes(stdioRoute("/b", "cat"))); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, a, "of a route that is gone")
+	if got := status(t, h, "/a"); got != 404 {
+		t.Errorf("the route that is gone answers %d", got)
+	}
+}
+
+func TestReloadWithAMistakeChangesNothing(t *testing.T) {
+	h, _ := run(t, routes(stdioRoute("/a", "cat")))
+	before := h.table.Load()
+	for name, c := range map[string]*config.Root{
+		"a program that is not there": routes(stdioRoute("/a", "no such program")),
+		"a port in use": func() *config.Root {
+			c := routes(stdioRoute("/z", "cat"))
+			c.Listen = []string{"127.0.0.1:0", h.listeners[0].Addr().String()}
+			return c
+		}(),
+	} {
+		if err := h.Reload(c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if h.table.Load() != before {
+			t.Errorf("%s: another table", name)
+		}
+		echo(t, dial(t, h, "/a", nil), "still there")
+	}
+}
+
+func TestReloadOpensAndClosesListeners(t *testing.T) {
+	path := t.TempDir() + "/s"
+	c := routes(stdioRoute("/", "cat"))
+	h, _ := run(t, c)
+	first := dial(t, h, "/", nil)
+	both := routes(stdioRoute("/", "cat"))
+	both.Listen = append(both.Listen, "unix:"+path)
+	if err := h.Reload(both); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, dial0(t, path), "by the new one")
+	echo(t, dial(t, h, "/", nil), "by the old one")
+	one := routes(stdioRoute("/", "cat"))
+	one.Listen = []string{"unix:" + path}
+	if err := h.Reload(one); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, first, "its session goes on")
+	echo(t, dial0(t, path), "still")
+	if _, err := http.Get(fmt.Sprintf("http://%s/", first.RemoteAddr())); err == nil {
+		t.Error("the address is still served")
+	}
+}
+
+// A hundred reloads, while half a thousand sessions talk and others come and go.
+func TestReloadUnderLoadHurtsNobody(t *testing.T) {
+	const sessions, reloads = 500, 100
+	dir := t.TempDir()
+	configuration := func(i int) *config.Root {
+		return routes(
+			stdioRoute("/kept", "cat"), // never changes
+			func() *config.Route { // changes each time
+				r := stdioRoute("/echo", "cat")
+				r.Headers = []string{fmt.Sprintf("X-Generation: %d", i)}
+				return r
+			}(),
+			filesRoute(fmt.Sprintf("/files%d/", i%3), dir), // comes and goes
+		)
+	}
+	h, stop := run(t, configuration(0))
+	conns := make([]*wsframe.Conn, sessions)
+	for i := range conns {
+		conns[i] = dial(t, h, []string{"/kept", "/echo"}[i%2], nil)
+	}
+	base := strings.TrimSuffix(h.URLs("ws")[0], "/")
+	var rounds, arrivals atomic.Int64
+	var failed atomic.Pointer[error]
+	fail := func(err error) { failed.CompareAndSwap(nil, &err) }
+	over := make(chan struct{})
+	var work sync.WaitGroup
+	for worker := range 8 { // each talks on its share of the sessions
+		work.Go(func() {
+			for {
+				for i := worker; i < sessions; i += 8 {
+					select {
+					case <-over:
+						return
+					default:
+					}
+					word := fmt.Sprintf("%d", rounds.Add(1))
+					if err := conns[i].WriteMessage(wsframe.OpText, []byte(word)); err != nil {
+						fail(fmt.Errorf("session %d: %w", i, err))
+						return
+					}
+					if _, p, err := conns[i].ReadMessage(nil); err != nil || string(p) != word {
+						fail(fmt.Errorf("session %d: %q, %w", i, p, err))
+						return
+					}
+				}
+			}
+		})
+	}
+	work.Go(func() { // others arrive
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			c, _, err := wsframe.Dial(t.Context(), base+"/echo", nil)
+			if err != nil {
+				fail(fmt.Errorf("a new session: %w", err))
+				return
+			}
+			c.Close(wsframe.CloseNormal, "")
+			arrivals.Add(1)
+		}
+	})
+	for i := range reloads {
+		if err := h.Reload(configuration(i + 1)); err != nil {
+			t.Fatal(err)
+		}
+		for before := rounds.Load(); rounds.Load() < before+8 && failed.Load() == nil; { // work goes on between
+			time.Sleep(time.Millisecond)
+		}
+	}
+	close(over)
+	work.Wait()
+	if err := failed.Load(); err != nil {
+		t.Fatal(*err)
+	}
+	for i, c := range conns {
+		echo(t, c, fmt.Sprintf("session %d at the end", i))
+		c.Close(wsframe.CloseNormal, "")
+	}
+	t.Logf("%d echoes and %d new sessions during %d reloads", rounds.Load(), arrivals.Load(), reloads)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		h.mu.Lock()
+		h.retire(h.table.Load(), h.table.Load())
+		left := len(h.old)
+		h.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d services of old tables are left", left)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// Each service of each generation had a directory or a goroutine of its own.
+	if runtime.GOOS == "linux" {
+		if fds, err := os.ReadDir("/proc/self/fd"); err != nil || len(fds) > 64 {
+			t.Errorf("%d descriptors are left, %v", len(fds), err)
+		}
+	}
+}
