@@ -40,7 +40,9 @@ var allowed = map[string][]string{
 	"spawner": {"internal/rawio"},
 
 	"internal/framing": {"wsframe", "internal/rawio"},
-	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/rawio"},
+	"internal/feed":    {"internal/rawio"},
+	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
+	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/client":  {"wsframe"},
 	"internal/config":  {"cgi", "wsframe", "spawner", "internal/stdio", "internal/origin"},
 	"internal/host": {
