@@ -15,9 +15,10 @@ import (
 // ClosePipes or one by one. Stop closes Stdin where the ladder says so; Finish closes none,
 // because what the program wrote last is still to be read.
 type Process struct {
-	// Stdin is the write end of the program's standard input, non-blocking and in the network poller.
+	// Stdin is the write end of the program's standard input, non-blocking and in the network poller. It is nil
+	// with [StartOptions].Stdin.
 	Stdin *os.File
-	// Stdout is the read end of its standard output, likewise.
+	// Stdout is the read end of its standard output, likewise. It is nil with [StartOptions].JoinStdout.
 	Stdout *os.File
 	// Stderr is the read end of its standard error with [StderrPipe], nil otherwise.
 	Stderr *os.File
@@ -31,6 +32,8 @@ type Process struct {
 	slot    int32 // in s.procs
 
 	finished sync.Once
+
+	spare bool // does not count in MaxProcesses; guarded by Spawner.mu
 
 	mu      sync.Mutex // guards the fields below
 	exited  bool
@@ -125,14 +128,19 @@ func (p *Process) Signal(sig os.Signal) error {
 }
 
 // CloseStdin closes the standard input of the program: for most programs the end of their work.
-func (p *Process) CloseStdin() error { return p.Stdin.Close() }
+func (p *Process) CloseStdin() error {
+	if p.Stdin == nil {
+		return nil
+	}
+	return p.Stdin.Close()
+}
 
 // ClosePipes closes those of Stdin, Stdout and Stderr that are still open.
 func (p *Process) ClosePipes() {
-	p.Stdin.Close()
-	p.Stdout.Close()
-	if p.Stderr != nil {
-		p.Stderr.Close()
+	for _, f := range []*os.File{p.Stdin, p.Stdout, p.Stderr} {
+		if f != nil {
+			f.Close()
+		}
 	}
 }
 
@@ -185,7 +193,7 @@ func (p *Process) finish() {
 	p.killCgroup()
 	last := p.endStderr()
 	p.bury()
-	p.s.release()
+	p.s.leave(p)
 	p.removeCgroup()
 	p.s.log.flush(last)
 	p.s.unregister(p)
