@@ -145,17 +145,6 @@ func readEnv(pid int) bool {
 	return strings.Contains(string(b), "SPAWNER_TEST_HELPER=")
 }
 
-func acquire(t *testing.T, p *Pool) *Worker {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), bound)
-	defer cancel()
-	w, err := p.Acquire(ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
 // connect opens a connection to w.
 func connect(t *testing.T, w *Worker) net.Conn {
 	t.Helper()
@@ -189,17 +178,6 @@ func ask(t *testing.T, w *Worker, line string) string {
 	fmt.Fprintln(c, line)
 	answer, _ := bufio.NewReader(c).ReadString('\n')
 	return strings.TrimSpace(answer)
-}
-
-// in returns how many workers are in a state.
-func in(p *Pool, s WorkerState) int {
-	n := 0
-	for _, w := range p.Workers() {
-		if w.State == s {
-			n++
-		}
-	}
-	return n
 }
 
 func ready(t *testing.T, p *Pool, n int) {

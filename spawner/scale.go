@@ -101,9 +101,11 @@ func (p *Pool) settle() {
 	}
 	p.grant()
 	p.forget(due)
-	p.recycle(due)
 	p.shrink(due)
 	p.grow(due)
+	if p.recycle(due) {
+		p.grow(due)
+	}
 	p.hopeless()
 	p.timer.Reset(next)
 }
@@ -156,8 +158,8 @@ func (p *Pool) forget(due func(time.Time) bool) {
 	}
 }
 
-// recycle retires workers that have served long enough.
-func (p *Pool) recycle(due func(time.Time) bool) {
+// recycle retires workers that have served long enough. It reports whether there were any.
+func (p *Pool) recycle(due func(time.Time) bool) (some bool) {
 	for _, w := range p.slots {
 		if w == nil || w.state != Ready || w.adopted {
 			continue
@@ -173,7 +175,7 @@ func (p *Pool) recycle(due func(time.Time) bool) {
 		full := n.places == p.c.Max
 		switch {
 		case w.broken:
-		case n.starting+n.stopping > 0:
+		case n.starting+n.stopping > 0, p.failures > 0:
 			continue
 		case full && n.retiring > 0:
 			continue
@@ -181,7 +183,9 @@ func (p *Pool) recycle(due func(time.Time) bool) {
 			continue
 		}
 		p.retire(w)
+		some = true
 	}
+	return some
 }
 
 // shrink retires the workers that nobody needs, first the one without a session for the longest time.
@@ -213,9 +217,11 @@ func (p *Pool) grow(due func(time.Time) bool) {
 		if slot < 0 {
 			return
 		}
-		// After a failure one at a time, to see whether it lives.
-		if p.failures > 0 && (!due(p.notBefore) || p.count().starting > 0) {
-			return
+		if p.failures > 0 { // one at a time, to see whether it lives
+			if !due(p.notBefore) || p.count().starting > 0 {
+				return
+			}
+			p.notBefore = time.Now().Add(p.delay())
 		}
 		p.launch(slot)
 	}
@@ -316,11 +322,7 @@ func (p *Pool) failed(w *Worker, err error) bool {
 	if w.born.After(p.lastFailure) {
 		p.lastFailure = time.Now()
 		p.failures++
-		d := p.c.MaxBackoff
-		if n := p.failures - 1; n < 30 && p.c.Backoff<<n < d {
-			d = p.c.Backoff << n
-		}
-		p.notBefore = p.lastFailure.Add(d - rand.N(d/2+1))
+		p.notBefore = p.lastFailure.Add(p.delay())
 	}
 	p.cause = err
 	before := p.unhealthy
@@ -328,6 +330,15 @@ func (p *Pool) failed(w *Worker, err error) bool {
 		p.unhealthy = true
 	}
 	return p.unhealthy && !before
+}
+
+// delay returns the pause after so many failures.
+func (p *Pool) delay() time.Duration {
+	d := p.c.MaxBackoff
+	if n := p.failures - 1; n < 30 && p.c.Backoff<<n < d {
+		d = p.c.Backoff << n
+	}
+	return d - rand.N(d/2+1)
 }
 
 // hopeless refuses those who wait when no worker can be expected soon.
