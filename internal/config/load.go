@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func (l *loader) include(tree, item *node, setting string, chain []string) {
 	}
 	pattern = relativeTo(item.at.File, pattern)
 	files := []string{pattern}
-	if strings.ContainsAny(pattern, "*?[") {
+	if isPattern(pattern) {
 		if files, err = filepath.Glob(pattern); err != nil {
 			l.add(item.at, setting, "%q is not a pattern: %v", pattern, err)
 			return
@@ -149,12 +150,24 @@ func (l *loader) twice(path string, old, again *node) {
 	l.add(again.name, path, "already there, at %s; remove one of them", old.name)
 }
 
-// watch notes a directory in which files may appear.
+// watch notes the directories in which files of a pattern may appear: those that match its directory, and what is
+// above where that is a pattern as well.
 func (s *Source) watch(dir string) {
-	if !slices.Contains(s.directories, dir) {
-		s.directories = append(s.directories, dir)
+	dirs := []string{dir}
+	for isPattern(dir) {
+		matches, _ := filepath.Glob(dir)
+		dirs = append(dirs[:len(dirs)-1], matches...)
+		dir = filepath.Dir(dir)
+		dirs = append(dirs, dir)
+	}
+	for _, dir := range dirs {
+		if !slices.Contains(s.directories, dir) {
+			s.directories = append(s.directories, dir)
+		}
 	}
 }
+
+func isPattern(name string) bool { return strings.ContainsAny(name, "*?[") }
 
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
@@ -174,7 +187,7 @@ func readFile(file string) ([]byte, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("larger than %v, which no configuration is", Size(maxFile))
 	}
-	return data, nil
+	return bytes.TrimPrefix(data, []byte("\ufeff")), nil // which some editors begin files with
 }
 
 // reason is an error of a file without the name of the file.

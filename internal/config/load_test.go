@@ -210,6 +210,30 @@ command = ["env"]
 	}
 }
 
+func TestDirectoriesOfPatternsAreWatched(t *testing.T) {
+	_, source := load(t, `
+-- wspawn.toml --
+include = ["sites/*/conf.d/*.toml", "*.conf", "none/*.toml"]
+-- sites/a/conf.d/x.toml --
+-- sites/b/conf.d/README --
+-- sites/c/README --
+`)
+	want := []string{"wspawn.toml", "sites/a/conf.d/x.toml", "sites/a/conf.d", "sites/b/conf.d", "sites/a", "sites/b", "sites/c", "sites", ".", "none"}
+	var got []string
+	for _, f := range source.Files() {
+		got = append(got, filepath.ToSlash(f))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMarkOfByteOrderIsNoMistake(t *testing.T) {
+	if root, _ := load(t, "-- wspawn.toml --\n\ufeffmax_processes = 5\n"); root.MaxProcesses != 5 {
+		t.Error(root.MaxProcesses)
+	}
+}
+
 func TestNamesOfFilesAreAbsoluteWhereTheFileIs(t *testing.T) {
 	in(t, txtar.Parse([]byte("-- c/x.toml --\n[program.p]\ncommand = [\"../bin/p\", \"q/r\"]\ndirectory = \".\"\n")))
 	dir, err := os.Getwd()
