@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/manpage": {},
 
 	"internal/backend": {"spawner"},
+	"internal/proxy":   {"internal/backend", "internal/relay", "internal/stream"},
 	"internal/relay":   {"internal/rawio"},
 	"cgi":              {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
 	"scgi":             {"cgi", "internal/rawio", "internal/backend"},
