@@ -218,9 +218,11 @@ func TestTheWaitInTheQueueEnds(t *testing.T) {
 		if _, err := p.Acquire(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
+		p.mu.Lock()
 		if len(p.queue) != 0 {
 			t.Errorf("%d are waiting", len(p.queue))
 		}
+		p.mu.Unlock()
 		w.Release()
 	})
 }
@@ -318,9 +320,11 @@ func TestFailuresAreForgiven(t *testing.T) {
 		p := fakePool(t, PoolConfig{Scaling: Static, Max: 1, CrashLoop: 2}, f)
 		for range 100 {
 			pause(10 * time.Second)
+			p.mu.Lock()
 			if p.unhealthy {
-				t.Fatal("unhealthy")
+				t.Error("unhealthy")
 			}
+			p.mu.Unlock()
 		}
 	})
 }

@@ -26,7 +26,6 @@ type Process struct {
 	s       *Spawner
 	prog    *Program
 	label   []slog.Attr
-	onExit  func(*Process)
 	started int64 // Unix nanoseconds; two time.Time would be 48 bytes
 	pid     int32
 	slot    int32 // in s.procs
@@ -38,6 +37,7 @@ type Process struct {
 	mu      sync.Mutex // guards the fields below
 	exited  bool
 	reaped  bool
+	onExit  func(*Process)
 	auto    bool // to be finished as soon as it exits, because nobody waits for it any more
 	core    bool
 	signal  uint8
@@ -117,6 +117,26 @@ func (p *Process) ExitState() ExitState {
 	}
 }
 
+func (p *Process) hasEnded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exited
+}
+
+// SetOnExit replaces [StartOptions].OnExit, which spares cannot have. If the program has ended already, f is
+// called at once.
+func (p *Process) SetOnExit(f func(*Process)) {
+	p.mu.Lock()
+	exited := p.exited
+	if !exited {
+		p.onExit = f
+	}
+	p.mu.Unlock()
+	if exited {
+		f(p)
+	}
+}
+
 // Signal sends sig to the whole group. After Finish it returns [os.ErrProcessDone].
 func (p *Process) Signal(sig os.Signal) error {
 	p.mu.Lock()
@@ -155,12 +175,12 @@ func (p *Process) exit(code int32, signal uint8, core bool) {
 }
 
 func (p *Process) afterExit() {
-	if p.onExit != nil {
-		p.onExit(p)
-	}
 	p.mu.Lock()
-	auto := p.auto
+	auto, onExit := p.auto, p.onExit
 	p.mu.Unlock()
+	if onExit != nil {
+		onExit(p)
+	}
 	if auto {
 		p.s.later(p.Finish)
 	}

@@ -17,7 +17,7 @@ import (
 // Config says what a [Spawner] may do. The zero value works: no limits, no guard, no log.
 type Config struct {
 	// MaxProcesses bounds the processes that are alive at once, counted from the call of Start until
-	// Finish. Start fails with [ErrLimit] over it, without waiting. 0 = no limit.
+	// Finish; [Spares] come on top. Start fails with [ErrLimit] over it, without waiting. 0 = no limit.
 	MaxProcesses int
 	// MaxStarting bounds the starts that run at once; further ones wait. More of them than processors
 	// only make all of them slower. 0 = GOMAXPROCS.
@@ -185,6 +185,17 @@ func (s *Spawner) release() {
 	s.mu.Lock()
 	s.running--
 	s.mu.Unlock()
+}
+
+// takeSpare has p count from now on. It reports whether that is allowed.
+func (s *Spawner) takeSpare(p *Process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down || s.count() != nil {
+		return false
+	}
+	p.spare = false
+	return true
 }
 
 // leave gives back the place of p, if it has one.
