@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -187,7 +188,7 @@ func (d *decoder) string(n *node, path string) (string, bool) {
 
 // relativeTo returns a name as it is meant in a file.
 func relativeTo(file, name string) string {
-	if filepath.IsAbs(name) {
+	if filepath.IsAbs(name) || name != "" && os.IsPathSeparator(name[0]) {
 		return name
 	}
 	return filepath.Join(filepath.Dir(file), name)

@@ -75,6 +75,31 @@ func TestMistakesAreToldExactly(t *testing.T) {
 	}
 }
 
+func TestTwelveMistakesAreTwelveProblems(t *testing.T) {
+	a, err := txtar.ParseFile("testdata/mistakes/twelve-mistakes.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in(t, a)
+	var marked, told []int
+	for i, line := range strings.Split(string(a.Files[0].Data), "\n") {
+		if strings.Contains(line, " # ") {
+			marked = append(marked, i+1)
+		}
+	}
+	_, _, err = Load("wspawn.toml")
+	var many *multierror.Error
+	if !errors.As(err, &many) {
+		t.Fatal(err)
+	}
+	for _, err := range many.Errors {
+		told = append(told, err.(*Located).At.Line)
+	}
+	if len(marked) != 12 || !slices.Equal(marked, told) {
+		t.Errorf("marked %v, told %v", marked, told)
+	}
+}
+
 func load(t *testing.T, archive string) (*Root, *Source) {
 	t.Helper()
 	in(t, txtar.Parse([]byte(archive)))

@@ -192,7 +192,7 @@ func excerpt(line string, at Position) string {
 		}
 		text = append(text, c)
 	}
-	column := min(at.Column-1, len(text))
+	column := max(0, min(at.Column-1, len(text)))
 	start := max(0, min(column-maxExcerpt/2, len(text)-maxExcerpt))
 	end := min(len(text), start+maxExcerpt)
 	before := make([]rune, column-start)

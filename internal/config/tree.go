@@ -61,12 +61,15 @@ type reader struct {
 	base   int // of the parser's input in data
 	wrong  mistakes
 	broken bool // by a mistake of syntax: what seems to be missing may be there
+
+	counted int // the last offset whose column was counted, so that long lines are not counted again and again
+	column  int
 }
 
 // read makes a tree of the file. It goes on after mistakes, with the line that follows, so that one run
 // finds them all; a mistake that spreads over several lines is told once.
 func (r *reader) read(data []byte) *node {
-	r.data, r.starts = slices.Clip(data), []int{0}
+	r.data, r.starts, r.column = slices.Clip(data), []int{0}, 1
 	for i, c := range r.data {
 		if c == '\n' {
 			r.starts = append(r.starts, i+1)
@@ -199,7 +202,12 @@ func (r *reader) position(offset int) Position {
 	if !found {
 		line--
 	}
-	return Position{r.file, line + 1, 1 + utf8.RuneCount(r.data[r.starts[line]:offset])}
+	if start := r.starts[line]; r.counted < start || r.counted > offset {
+		r.counted, r.column = start, 1
+	}
+	r.column += utf8.RuneCount(r.data[r.counted:offset])
+	r.counted = offset
+	return Position{r.file, line + 1, r.column}
 }
 
 func (r *reader) lineAfter(offset int) int {
