@@ -253,6 +253,24 @@ include = ["sites/*/conf.d/*.toml", "*.conf", "none/*.toml"]
 	}
 }
 
+func TestFilesOfSeveralPatternsAreReadOnce(t *testing.T) {
+	t.Setenv("SITES", "sites")
+	root, source := load(t, `
+-- wspawn.toml --
+include = ["${SITES}/*.toml", "sites/b.toml", "./sites/../sites/a.toml", "sites/[b-c].toml"]
+-- sites/a.toml --
+include = ["c.toml"]
+listen = ["a"]
+-- sites/b.toml --
+listen = ["b"]
+-- sites/c.toml --
+listen = ["c"]
+`)
+	if !slices.Equal(root.Listen, []string{"a", "c", "b"}) || root.Include != nil || len(source.Files()) != 5 {
+		t.Errorf("%q of %q", root.Listen, source.Files())
+	}
+}
+
 func TestMarkOfByteOrderIsNoMistake(t *testing.T) {
 	if root, _ := load(t, "-- wspawn.toml --\n\ufeffmax_processes = 5\n"); root.MaxProcesses != 5 {
 		t.Error(root.MaxProcesses)
