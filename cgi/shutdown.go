@@ -2,6 +2,7 @@ package cgi
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/relay"
@@ -27,9 +28,11 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	idle := g.idle
 	g.mu.Unlock()
 
+	var told sync.WaitGroup
+	defer told.Wait() // until the last exchange is closed, at most
 	for _, c := range g.running() {
 		if c.tunnel != nil {
-			c.ex.CloseWrite()
+			told.Go(func() { c.ex.CloseWrite() }) // may have to wait for what a program does not read
 		}
 	}
 	grace := time.NewTimer(tunnelGrace)

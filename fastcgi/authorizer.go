@@ -52,7 +52,7 @@ func (a *Authorizer) ask(w http.ResponseWriter, r *http.Request) (vars []cgi.Var
 		}
 		return false
 	})
-	ex, err := a.Client.Open(r.Context(), RoleAuthorizer, list, false)
+	ex, err := a.Client.open(r.Context(), r, RoleAuthorizer, list, false)
 	if err != nil {
 		a.fail(w, err)
 		return nil, false

@@ -3,17 +3,16 @@ package fastcgi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
-	"os"
-	"strings"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/backend"
 )
 
 // The defaults of [Client].
@@ -31,20 +30,24 @@ const (
 // It keeps connections and uses them again, and it lets requests share one where
 // the backend can do that; see the package comment.
 //
-// Backends is required; the exported fields must not change after the first
+// Either Backends or Set is required; the exported fields must not change after the first
 // request. All methods may be called at the same time. A Client must not be
 // copied.
 type Client struct {
 	// Backends are the addresses: "HOST:PORT", or "unix:PATH" (or just an absolute
 	// path) for a Unix socket. Requests go to them in turn; one that cannot be
-	// connected to is passed over, and asked last for the next second.
+	// connected to is passed over, and left alone for a second and more.
 	Backends []string
+	// Set is used instead of Backends where there is more to be said about them.
+	// Its owner starts and closes it.
+	Set *backend.Set
 
-	// Dial connects instead of package net. network is "tcp" or "unix". Optional.
+	// Dial connects to Backends instead of package net. network is "tcp" or
+	// "unix". Optional.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// ConnectTimeout is for connecting to one backend, and also for waiting for one
-	// of MaxConns. 0 = 5 s.
+	// of MaxConns. That of Set applies as well. 0 = 5 s.
 	ConnectTimeout time.Duration
 
 	// MaxConns is how many connections that carry one request at a time there may
@@ -80,43 +83,27 @@ type Client struct {
 	// it is cut. 0 = 60 s, negative = no limit.
 	WriteTimeout time.Duration
 
-	// Log gets STDERR line by line, and application statuses other than 0. Nil
-	// logs nothing.
+	// Log gets STDERR line by line, application statuses other than 0, and which
+	// of Backends cannot be reached. Nil logs nothing.
 	Log *slog.Logger
 
-	once     sync.Once
-	backends []*backend
-	bad      error // of Backends
-	next     atomic.Uint32
-	closed   atomic.Bool
-	running  sync.WaitGroup // goroutines that read shared connections
-}
+	once    sync.Once
+	set     *backend.Set
+	bad     error          // of Backends
+	running sync.WaitGroup // goroutines that read shared connections
 
-// splitAddress is what Backends describes.
-func splitAddress(s string) (network, address string, err error) {
-	if path := strings.TrimPrefix(s, "unix:"); path != s || strings.HasPrefix(s, "/") {
-		if path == "" {
-			return "", "", fmt.Errorf("fastcgi backend %q: the path is missing", s)
-		}
-		return "unix", path, nil
-	}
-	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
-		return "", "", fmt.Errorf("fastcgi backend %q: want HOST:PORT or unix:PATH", s)
-	}
-	return "tcp", s, nil
+	mu     sync.Mutex // guards the fields below
+	sites  map[backend.Address]*site
+	closed bool
 }
 
 func (c *Client) init() error {
 	c.once.Do(func() {
-		if len(c.Backends) == 0 {
-			c.bad = errors.New("fastcgi: no backends")
-		}
-		for _, s := range c.Backends {
-			network, address, err := splitAddress(s)
-			if err != nil {
-				c.bad = err
-			}
-			c.backends = append(c.backends, newBackend(c, network, address))
+		c.sites = make(map[backend.Address]*site)
+		if c.set = c.Set; c.set == nil {
+			c.set, c.bad = backend.New(backend.Config{
+				Backends: backend.Servers(c.Backends...), ConnectTimeout: c.connectTimeout(), Dial: c.Dial, Log: c.Log,
+			})
 		}
 	})
 	return c.bad
@@ -129,74 +116,70 @@ func (c *Client) init() error {
 // Backends that cannot be reached are passed over. When all of them are, the
 // error is a [*cgi.GatewayError]: 504 if each took too long, else 503.
 func (c *Client) Open(ctx context.Context, role Role, vars cgi.List, input bool) (*Exchange, error) {
+	return c.open(ctx, nil, role, vars, input)
+}
+
+// open is Open for a request that the choice of the backend may depend on.
+func (c *Client) open(ctx context.Context, r *http.Request, role Role, vars cgi.List, input bool) (*Exchange, error) {
 	if err := c.init(); err != nil {
 		return nil, err
 	}
 	x := &Exchange{client: c, role: role, vars: vars, empty: !input, stderr: newLines(c.Log, vars)}
 	x.safe = idempotent(vars)
-	var failed []error
-	for _, b := range c.inTurn() {
-		on, err := b.open(ctx, x)
-		switch {
-		case err == nil:
-			x.on = on
-			return x, nil
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
+	err := c.set.Try(ctx, r, func(ctx context.Context, l *backend.Lease) (err error) {
+		x.lease = l
+		if x.on, err = c.site(l.Address()).open(ctx, x); err != nil {
+			return backend.Unreachable(err)
 		}
-		failed = append(failed, fmt.Errorf("%s: %w", b.address, err))
+		return nil
+	})
+	if none, ok := errors.AsType[*backend.Error](err); ok {
+		return nil, (*cgi.GatewayError)(none)
+	} else if err != nil {
+		return nil, err
 	}
-	e := &cgi.GatewayError{Status: http.StatusServiceUnavailable, Reason: "no backend can be reached", RetryAfter: time.Second, Err: errors.Join(failed...)}
-	slow := 0
-	for _, err := range failed {
-		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-			slow++
-		}
-	}
-	if slow == len(failed) {
-		e.Status, e.Reason, e.RetryAfter = http.StatusGatewayTimeout, "no backend can be reached in time", 0
-	}
-	return nil, e
+	return x, nil
 }
 
-// inTurn returns the backends in the order to try them.
-func (c *Client) inTurn() []*backend {
-	if len(c.backends) == 1 {
-		return c.backends
-	}
-	first := int(c.next.Add(1) % uint32(len(c.backends)))
-	var up, down []*backend
-	for i := range c.backends {
-		b := c.backends[(first+i)%len(c.backends)]
-		if b.isDown() {
-			down = append(down, b)
-		} else {
-			up = append(up, b)
+// site returns the connections to an address. With a new one, those that the set
+// does not know any more are forgotten.
+func (c *Client) site(a backend.Address) *site {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := c.sites[a]
+	if at == nil {
+		for other, old := range c.sites {
+			if !c.set.Knows(other) && old.retire() {
+				delete(c.sites, other)
+			}
 		}
+		at = newSite(c)
+		at.closed = c.closed
+		c.sites[a] = at
 	}
-	return append(up, down...)
+	return at
 }
 
 // fresh opens x again on a new connection to the backend it was at.
 func (c *Client) fresh(x *Exchange, old carrier) (carrier, error) {
-	var b *backend
+	var at *site
 	switch old := old.(type) {
 	case *single:
-		b = old.b
+		at = old.at
 	case *stream:
-		b = old.m.b
+		at = old.m.at
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.connectTimeout())
 	defer cancel()
-	s, err := b.dialSingle(ctx)
+	s, err := at.dialSingle(ctx, x.lease)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.start(x); err != nil {
-		b.drop(s)
+		at.drop(s)
 		return nil, err
 	}
-	b.starve(s)
+	at.starve(s)
 	return s, nil
 }
 
@@ -207,9 +190,15 @@ func (c *Client) Close() error {
 	if c.init() != nil {
 		return nil
 	}
-	c.closed.Store(true)
-	for _, b := range c.backends {
-		b.close()
+	if c.Set == nil {
+		c.set.Close()
+	}
+	c.mu.Lock()
+	c.closed = true
+	sites := slices.Collect(maps.Values(c.sites))
+	c.mu.Unlock()
+	for _, at := range sites {
+		at.close()
 	}
 	c.running.Wait()
 	return nil

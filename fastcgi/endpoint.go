@@ -96,7 +96,7 @@ func (e *Endpoint) init() {
 // Open begins a request on a backend. It is what ServeHTTP does first, for those who have another use for
 // the exchange than to answer with it. Its errors are those of [cgi.Gateway].
 func (e *Endpoint) Open(ctx context.Context, r *cgi.Request) (cgi.Exchange, error) {
-	x, err := e.Client.Open(ctx, RoleResponder, r.Vars, r.HasBody() || r.Upgrade)
+	x, err := e.Client.open(ctx, r.Request, RoleResponder, r.Vars, r.HasBody() || r.Upgrade)
 	if err != nil {
 		return nil, err
 	}

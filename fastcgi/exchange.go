@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/backend"
 )
 
 // maxReplay is how much of a request body is remembered, bytes, to be sent again
@@ -27,6 +28,7 @@ const replayTimeout = 10 * time.Second
 // STDOUT; STDERR goes to the log.
 type Exchange struct {
 	client *Client
+	lease  *backend.Lease // until Close
 	role   Role
 	vars   cgi.List
 	empty  bool // no input, and its end is sent with the parameters
@@ -235,8 +237,13 @@ func (x *Exchange) Close() error {
 	} else {
 		x.on.abort()
 	}
+	x.lease.Release()
 	return nil
 }
+
+// Crashed says, after a Read that returned io.ErrUnexpectedEOF, why the connection
+// ended, if the application is a process of ours that has died.
+func (x *Exchange) Crashed() error { return x.lease.Crashed() }
 
 // endInputAfter ends the input if nothing has been answered by then.
 func (x *Exchange) endInputAfter(d time.Duration) {

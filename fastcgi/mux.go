@@ -28,7 +28,7 @@ var (
 // requests then, and after Client.StallTimeout the request is aborted, unless
 // it is the only one.
 type mux struct {
-	b      *backend
+	at     *site
 	link   *link
 	window int // what the backend takes of each input; 0: it does not count
 	max    int // requests at a time
@@ -46,13 +46,13 @@ type mux struct {
 	parser Parser // of the goroutine that reads
 }
 
-func newMux(b *backend, nc net.Conn, can multiplexing) *mux {
-	m := &mux{b: b, window: can.window, max: or(b.c.MaxRequests, DefaultMaxRequests), streams: make(map[uint16]*stream)}
+func newMux(at *site, nc net.Conn, can multiplexing) *mux {
+	m := &mux{at: at, window: can.window, max: or(at.c.MaxRequests, DefaultMaxRequests), streams: make(map[uint16]*stream)}
 	if can.requests > 0 {
 		m.max = min(m.max, can.requests)
 	}
 	m.max = min(max(m.max, 1), 1<<16-1)
-	m.link = newLink(nc, max(0, or(b.c.WriteTimeout, DefaultWriteTimeout)))
+	m.link = newLink(nc, max(0, or(at.c.WriteTimeout, DefaultWriteTimeout)))
 	return m
 }
 
@@ -101,7 +101,7 @@ func (m *mux) begin(x *Exchange) (*stream, error) {
 
 // run reads until the connection ends.
 func (m *mux) run() {
-	defer m.b.c.running.Done()
+	defer m.at.c.running.Done()
 	r := rawio.NewReader(m.link.nc)
 	err := r.Loop(func(chunk []byte) error {
 		return m.parser.Feed(chunk[rawio.Gap:], m.record)
@@ -130,7 +130,7 @@ func (m *mux) cut(err error) {
 		m.idle.Stop()
 	}
 	m.mu.Unlock()
-	m.b.unshare(m)
+	m.at.unshare(m)
 	for _, s := range streams {
 		s.queue.finish(lost(err)) // also wakes the reader if it waits for this queue
 		s.stopWriting()
@@ -196,7 +196,7 @@ func (m *mux) output(s *stream, piece []byte) error {
 	}
 	m.blocked.Store(true)
 	defer m.blocked.Store(false)
-	stall := or(m.b.c.StallTimeout, DefaultStallTimeout)
+	stall := or(m.at.c.StallTimeout, DefaultStallTimeout)
 	timer := time.NewTimer(stall)
 	defer timer.Stop()
 	for len(piece) > 0 {
@@ -223,7 +223,7 @@ func (m *mux) others() bool {
 
 func (m *mux) end(s *stream, app uint32, status ProtocolStatus) {
 	if status == StatusCantMpxConn {
-		m.b.refused()
+		m.at.refused()
 	}
 	s.queue.finish(s.x.over(app, status))
 	s.stopWriting()
@@ -241,7 +241,7 @@ func (m *mux) wind() {
 	if m.err != nil || len(m.streams) > m.zombies || m.idle != nil {
 		return
 	}
-	m.idle = time.AfterFunc(or(m.b.c.IdleTimeout, DefaultIdleTimeout), func() {
+	m.idle = time.AfterFunc(or(m.at.c.IdleTimeout, DefaultIdleTimeout), func() {
 		m.mu.Lock()
 		quiet := len(m.streams) == m.zombies
 		if quiet {

@@ -27,6 +27,7 @@ import (
 	netfcgi "net/http/fcgi"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/gatewaytest"
 )
 
@@ -382,12 +383,18 @@ func TestWhatBackendsSayAboutThemselves(t *testing.T) {
 		if err := c.init(); err != nil {
 			t.Fatal(err)
 		}
-		b := c.backends[0]
-		if err := b.ask(context.Background()); err != nil {
+		err := c.set.Try(t.Context(), nil, func(ctx context.Context, l *backend.Lease) error {
+			at := c.site(l.Address())
+			if err := at.ask(ctx, l); err != nil {
+				return err
+			}
+			if at.can.shares != tt.shares || tt.shares && at.can.window != window {
+				t.Errorf("%s: %+v", tt.name, at.can)
+			}
+			return nil
+		})
+		if err != nil {
 			t.Fatal(err)
-		}
-		if b.can.shares != tt.shares || tt.shares && b.can.window != window {
-			t.Errorf("%s: %+v", tt.name, b.can)
 		}
 	}
 }

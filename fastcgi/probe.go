@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/backend"
 )
 
 // The variables of GET_VALUES (section 4.1), and ours.
@@ -25,27 +27,38 @@ const (
 //
 // Whatever it says but yes is a no. The error is os.ErrDeadlineExceeded when it
 // says nothing in time; others come from dialing.
-func (b *backend) probe(ctx context.Context) (multiplexing, error) {
-	nc, err := b.dial(ctx)
+func (at *site) probe(ctx context.Context, l *backend.Lease) (multiplexing, error) {
+	nc, err := at.dial(ctx, l)
 	if err != nil {
 		return multiplexing{}, err
 	}
 	defer nc.Close()
-	until := time.Now().Add(or(b.c.ProbeTimeout, DefaultProbeTimeout))
+	until := time.Now().Add(or(at.c.ProbeTimeout, DefaultProbeTimeout))
 	if d, ok := ctx.Deadline(); ok && d.Before(until) {
 		until = d
 	}
 	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })()
 	nc.SetDeadline(until)
-	question := AppendPairs(nil, cgi.List{{Name: valueMaxReqs}, {Name: valueMpxs}, {Name: valueWindow}})
-	if _, err := nc.Write(AppendRecord(nil, TypeGetValues, 0, question)); err != nil {
-		return no(err)
-	}
-	can, err := readValues(bufio.NewReaderSize(nc, 512))
+	can, err := question(nc)
 	if err != nil {
 		return no(err)
 	}
 	return can, nil
+}
+
+// Probe asks the application at the other end of nc what it can do (GET_VALUES), and wants an answer. It is for
+// backend.Check; note that some applications answer only when they have a process to spare, and some never.
+func Probe(_ context.Context, nc net.Conn) error {
+	_, err := question(nc)
+	return err
+}
+
+func question(nc net.Conn) (multiplexing, error) {
+	list := AppendPairs(nil, cgi.List{{Name: valueMaxReqs}, {Name: valueMpxs}, {Name: valueWindow}})
+	if _, err := nc.Write(AppendRecord(nil, TypeGetValues, 0, list)); err != nil {
+		return multiplexing{}, err
+	}
+	return readValues(bufio.NewReaderSize(nc, 512))
 }
 
 func no(err error) (multiplexing, error) {

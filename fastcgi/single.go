@@ -38,7 +38,7 @@ type carrier interface {
 // no goroutine and no queue: whoever reads the response reads the
 // connection.
 type single struct {
-	b      *backend
+	at     *site
 	nc     net.Conn
 	br     *bufio.Reader
 	served int // requests before this one
@@ -217,18 +217,18 @@ func (s *single) closeWrite() error {
 // heard notes that the backend has taken the connection up.
 func (s *single) heard() {
 	if !s.e.answered.Swap(true) {
-		s.b.fed(s)
+		s.at.fed(s)
 	}
 }
 
 func (s *single) release() {
 	if s.result != io.EOF || !s.ended.Load() || s.pad > 0 || s.br.Buffered() > 0 {
-		s.b.drop(s)
+		s.at.drop(s)
 		return
 	}
 	s.served++
 	s.e = nil
-	s.b.put(s)
+	s.at.put(s)
 }
 
 func (s *single) abort() {
@@ -237,7 +237,7 @@ func (s *single) abort() {
 		s.nc.Write(AppendRecord(nil, TypeAbortRequest, singleID, nil))
 		s.wmu.Unlock()
 	}
-	s.b.drop(s)
+	s.at.drop(s)
 }
 
 func (s *single) setReadDeadline(t time.Time) error  { return s.nc.SetReadDeadline(t) }

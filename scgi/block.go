@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/wspawn/wspawn/cgi"
 )
@@ -22,6 +23,7 @@ func appendBlock(dst []byte, l cgi.List) ([]byte, error) {
 	if size > maxBlock {
 		return dst, fmt.Errorf("%w for uwsgi (%d bytes, limit %d)", ErrTooLarge, size, maxBlock)
 	}
+	dst = slices.Grow(dst, 4+size)
 	dst = append(dst, 0, byte(size), byte(size>>8), 0)
 	for _, v := range l {
 		dst = appendCounted(appendCounted(dst, v.Name), v.Value)

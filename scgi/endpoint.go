@@ -3,18 +3,15 @@ package scgi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/rawio"
 )
 
@@ -32,15 +29,16 @@ const DefaultConnectTimeout = 5 * time.Second
 // nothing is ever spooled to disk. With [UWSGI], requests whose meta-variables need more than 65535
 // bytes are answered with 431.
 type Endpoint struct {
-	// Backends are where requests can go: "HOST:PORT" or "unix:PATH". They take turns. A request
-	// goes to the next one when a backend cannot be reached, as long as it has not been sent; those that failed
-	// in the last second are tried last. With none reachable the answer is 503, or 504 if the last one did
-	// not even refuse.
+	// Backends are where requests can go: "HOST:PORT", "unix:PATH" or an absolute path. They take turns. A request
+	// goes to the next one when a backend cannot be reached, as long as it has not been sent; with none
+	// reachable the answer is 503, or 504 if none did as much as refuse.
 	Backends []string
+	// Set is used instead of Backends, where there is more to be said about them. Its owner starts and closes it.
+	Set *backend.Set
 	// Protocol is what they speak: [SCGI] or [UWSGI].
 	Protocol Protocol
-	// ConnectTimeout is how long one backend may take to accept the connection, and then to take the
-	// meta-variables. 0 = [DefaultConnectTimeout], negative = no limit.
+	// ConnectTimeout is how long one backend may take to accept the connection, unless Set says that, and then to
+	// take the meta-variables. 0 = [DefaultConnectTimeout], negative = no limit.
 	ConnectTimeout time.Duration
 	// Vars says what the meta-variables need to know beyond the request. Errors as in [cgi.Gateway]. nil: SCRIPT_NAME is
 	// empty and PATH_INFO is the whole path.
@@ -53,23 +51,14 @@ type Endpoint struct {
 
 	once    sync.Once
 	gateway cgi.Gateway
-	turn    atomic.Uint32
-	failed  []atomic.Int64 // for each backend, when it could not be reached last: Unix nanoseconds
+	set     *backend.Set
+	bad     error // of Backends
 }
 
 // ParseBackend splits an address as [Endpoint] wants it into what [net.Dial] wants.
 func ParseBackend(s string) (network, address string, err error) {
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		if path == "" {
-			return "", "", fmt.Errorf("backend %q: the path is missing", s)
-		}
-		return "unix", path, nil
-	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" || port == "" {
-		return "", "", fmt.Errorf("backend %q: want HOST:PORT or unix:PATH", s)
-	}
-	return "tcp", s, nil
+	a, err := backend.ParseAddress(s)
+	return a.Network, a.Addr, err
 }
 
 // ServeHTTP answers one request.
@@ -84,7 +73,13 @@ func (e *Endpoint) Active() int { return e.start().Active() }
 
 func (e *Endpoint) start() *cgi.Gateway {
 	e.once.Do(func() {
-		e.failed = make([]atomic.Int64, len(e.Backends))
+		if e.set = e.Set; e.set == nil {
+			timeout := e.ConnectTimeout
+			if timeout == 0 {
+				timeout = DefaultConnectTimeout
+			}
+			e.set, e.bad = backend.New(backend.Config{Backends: backend.Servers(e.Backends...), ConnectTimeout: timeout, Log: e.Log})
+		}
 		e.gateway.Open, e.gateway.Vars, e.gateway.NeedLength = e.Open, e.Vars, true
 		e.gateway.Options, e.gateway.Log = e.Options, e.Log
 	})
@@ -101,87 +96,60 @@ func (e *Endpoint) Open(ctx context.Context, r *cgi.Request) (cgi.Exchange, erro
 	} else if err != nil {
 		return nil, &cgi.GatewayError{Status: http.StatusInternalServerError, Err: err}
 	}
-	err = errors.New("no backends")
-	for _, i := range e.order() {
-		var x *exchange
-		if x, err = e.connect(ctx, i, head); err == nil {
-			x.upgrade = r.Upgrade
-			return x, nil
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if e.Log != nil {
-			e.Log.Warn("backend cannot be reached", "backend", e.Backends[i], "err", err)
-		}
-		if !errors.Is(err, errUnsent) {
-			return nil, err // it may have begun to work on the request
-		}
+	if e.bad != nil {
+		return nil, &cgi.GatewayError{Status: http.StatusServiceUnavailable, Reason: "no backend can be reached", Err: e.bad}
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, &cgi.GatewayError{Status: http.StatusGatewayTimeout, Reason: "no backend answers", Err: err}
-	}
-	return nil, &cgi.GatewayError{Status: http.StatusServiceUnavailable, Reason: "no backend can be reached", RetryAfter: time.Second, Err: err}
-}
-
-// order is in which order backends are tried: in turns, those that failed just now at the end.
-func (e *Endpoint) order() []int {
-	n := len(e.Backends)
-	good, bad := make([]int, 0, n), []int(nil)
-	first := int(e.turn.Add(1) - 1)
-	for k := range n {
-		i := (first%n + k) % n
-		if t := e.failed[i].Load(); t != 0 && time.Since(time.Unix(0, t)) < time.Second {
-			bad = append(bad, i)
-		} else {
-			good = append(good, i)
-		}
-	}
-	return append(good, bad...)
-}
-
-// errUnsent: another backend may be asked.
-var errUnsent = errors.New("nothing was sent")
-
-// connect reaches backend i and sends it the head.
-func (e *Endpoint) connect(ctx context.Context, i int, head []byte) (x *exchange, err error) {
-	sent := 0
-	defer func() {
-		switch {
-		case err == nil:
-			e.failed[i].Store(0)
-		case sent == 0 && ctx.Err() == nil:
-			e.failed[i].Store(time.Now().UnixNano())
-			err = fmt.Errorf("%w: %w", errUnsent, err)
-		}
-	}()
-	network, address, err := ParseBackend(e.Backends[i])
-	if err != nil {
+	x := &exchange{upgrade: r.Upgrade}
+	err = e.set.Try(ctx, r.Request, func(ctx context.Context, l *backend.Lease) error {
+		x.lease = l
+		return e.connect(ctx, x, head)
+	})
+	if none, ok := errors.AsType[*backend.Error](err); ok {
+		return nil, (*cgi.GatewayError)(none)
+	} else if err != nil {
 		return nil, err
 	}
-	timeout := limit(e.ConnectTimeout, DefaultConnectTimeout)
-	nc, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, network, address)
+	return x, nil
+}
+
+// connect reaches the backend of x and sends it the head.
+func (e *Endpoint) connect(ctx context.Context, x *exchange, head []byte) error {
+	nc, err := x.lease.Dial(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if timeout > 0 {
+	if timeout := limit(e.ConnectTimeout, DefaultConnectTimeout); timeout > 0 {
 		nc.SetWriteDeadline(time.Now().Add(timeout))
 	}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
-	if sent, err = nc.Write(head); err != nil {
+	if sent, err := nc.Write(head); err != nil {
 		nc.Close()
-		return nil, err
+		if sent == 0 && ctx.Err() == nil {
+			return x.lease.Failed(err)
+		}
+		return err // it may have begun to work on the request
 	}
 	nc.SetWriteDeadline(time.Time{})
-	return &exchange{Conn: nc}, nil
+	x.Conn = nc
+	return nil
 }
 
 // exchange is one request on its connection.
 type exchange struct {
 	net.Conn
+	lease   *backend.Lease
 	upgrade bool
 }
+
+// Close also gives the place at the backend back.
+func (x *exchange) Close() error {
+	x.lease.Release()
+	return x.Conn.Close()
+}
+
+// Crashed says why the backend ended the connection, if that is a process of ours that has died.
+func (x *exchange) Crashed() error { return x.lease.Crashed() }
 
 // CloseWrite is the end of the input. Where CONTENT_LENGTH has said where that is, nothing is to be done,
 // and nothing must be done: many backends take the end of the stream for a gateway that has gone away.

@@ -32,7 +32,7 @@ func front(t *testing.T, e *Endpoint) *httptest.Server {
 	return s
 }
 
-func backend(a net.Addr) string {
+func address(a net.Addr) string {
 	if a.Network() == "unix" {
 		return "unix:" + a.String()
 	}
@@ -82,7 +82,7 @@ func TestEndpointAndServer(t *testing.T) {
 					t.Fatal(err)
 				}
 				a := serveOn(t, &Server{Handler: application(), Protocol: p}, l)
-				e := &Endpoint{Backends: []string{backend(a)}, Protocol: p, Options: cgi.Options{Upgrade: true}}
+				e := &Endpoint{Backends: []string{address(a)}, Protocol: p, Options: cgi.Options{Upgrade: true}}
 				s := front(t, e)
 				host := strings.TrimPrefix(s.URL, "http://")
 				wantAnswer(t, "GET", s.URL+"/hello?x", nil, 200, "hello GET "+host+" ")
@@ -124,7 +124,7 @@ func echo(t *testing.T, url string) {
 func TestUpgradeIsOffByDefault(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	a := serve(t, &Server{Handler: application()})
-	s := front(t, &Endpoint{Backends: []string{backend(a)}})
+	s := front(t, &Endpoint{Backends: []string{address(a)}})
 	_, resp, err := wsframe.Dial(t.Context(), "ws"+strings.TrimPrefix(s.URL, "http")+"/ws", nil)
 	if err == nil || resp == nil || resp.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("got %v, %v", resp, err)
@@ -135,11 +135,11 @@ func TestBodiesOfUnknownLength(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	a := serve(t, &Server{Handler: application()})
 	unknown := func(n int) io.Reader { return io.LimitReader(strings.NewReader(strings.Repeat("x", n)), int64(n)) }
-	s := front(t, &Endpoint{Backends: []string{backend(a)}})
+	s := front(t, &Endpoint{Backends: []string{address(a)}})
 	if status, _ := answer(t, "POST", s.URL+"/length", unknown(10)); status != http.StatusLengthRequired {
 		t.Errorf("got %d", status)
 	}
-	s = front(t, &Endpoint{Backends: []string{backend(a)}, Options: cgi.Options{CollectBody: 1000}})
+	s = front(t, &Endpoint{Backends: []string{address(a)}, Options: cgi.Options{CollectBody: 1000}})
 	wantAnswer(t, "POST", s.URL+"/length", unknown(1000), 200, "1000 of 1000 <nil>")
 	if status, _ := answer(t, "POST", s.URL+"/length", unknown(1001)); status != http.StatusRequestEntityTooLarge {
 		t.Errorf("got %d", status)
@@ -149,12 +149,12 @@ func TestBodiesOfUnknownLength(t *testing.T) {
 func TestTooManyVariablesForUWSGI(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	a := serve(t, &Server{Handler: application(), Protocol: UWSGI})
-	s := front(t, &Endpoint{Backends: []string{backend(a)}, Protocol: UWSGI})
+	s := front(t, &Endpoint{Backends: []string{address(a)}, Protocol: UWSGI})
 	if status, _ := answer(t, "GET", s.URL+"/hello?"+strings.Repeat("x", 40_000), nil); status != 431 {
 		t.Errorf("got %d", status)
 	}
 	a = serve(t, &Server{Handler: application()})
-	s = front(t, &Endpoint{Backends: []string{backend(a)}})
+	s = front(t, &Endpoint{Backends: []string{address(a)}})
 	if status, _ := answer(t, "GET", s.URL+"/length?"+strings.Repeat("x", 200_000), nil); status != 200 {
 		t.Errorf("SCGI has no such limit, but got %d", status)
 	}
@@ -173,7 +173,7 @@ func dead(t *testing.T) string {
 func TestBackendsTakeTurnsAndStandIn(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	named := func(name string) string {
-		return backend(serve(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) })}))
+		return address(serve(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) })}))
 	}
 	e := &Endpoint{Backends: []string{named("a"), dead(t), "unix:" + filepath.Join(t.TempDir(), "none"), named("b")}}
 	s := front(t, e)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/wspawn/wspawn/cgi"
@@ -26,6 +27,7 @@ func appendNetstring(dst []byte, l cgi.List) ([]byte, error) {
 			size += len(v.Name) + len(v.Value) + 2
 		}
 	}
+	dst = slices.Grow(dst, size+len("2147483647:,")) // at once, not in steps
 	dst = strconv.AppendInt(dst, int64(size), 10)
 	dst = append(dst, ':')
 	dst = appendPair(dst, cgi.Var{Name: "CONTENT_LENGTH", Value: length})

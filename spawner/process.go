@@ -15,9 +15,10 @@ import (
 // ClosePipes or one by one. Stop closes Stdin where the ladder says so; Finish closes none,
 // because what the program wrote last is still to be read.
 type Process struct {
-	// Stdin is the write end of the program's standard input, non-blocking and in the network poller.
+	// Stdin is the write end of the program's standard input, non-blocking and in the network poller. It is nil
+	// with [StartOptions].Stdin.
 	Stdin *os.File
-	// Stdout is the read end of its standard output, likewise.
+	// Stdout is the read end of its standard output, likewise. It is nil with [StartOptions].JoinStdout.
 	Stdout *os.File
 	// Stderr is the read end of its standard error with [StderrPipe], nil otherwise.
 	Stderr *os.File
@@ -25,16 +26,18 @@ type Process struct {
 	s       *Spawner
 	prog    *Program
 	label   []slog.Attr
-	onExit  func(*Process)
 	started int64 // Unix nanoseconds; two time.Time would be 48 bytes
 	pid     int32
 	slot    int32 // in s.procs
 
 	finished sync.Once
 
+	spare bool // does not count in MaxProcesses; guarded by Spawner.mu
+
 	mu      sync.Mutex // guards the fields below
 	exited  bool
 	reaped  bool
+	onExit  func(*Process)
 	auto    bool // to be finished as soon as it exits, because nobody waits for it any more
 	core    bool
 	signal  uint8
@@ -114,6 +117,26 @@ func (p *Process) ExitState() ExitState {
 	}
 }
 
+func (p *Process) hasEnded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exited
+}
+
+// SetOnExit replaces [StartOptions].OnExit, which spares cannot have. If the program has ended already, f is
+// called at once.
+func (p *Process) SetOnExit(f func(*Process)) {
+	p.mu.Lock()
+	exited := p.exited
+	if !exited {
+		p.onExit = f
+	}
+	p.mu.Unlock()
+	if exited {
+		f(p)
+	}
+}
+
 // Signal sends sig to the whole group. After Finish it returns [os.ErrProcessDone].
 func (p *Process) Signal(sig os.Signal) error {
 	p.mu.Lock()
@@ -125,14 +148,19 @@ func (p *Process) Signal(sig os.Signal) error {
 }
 
 // CloseStdin closes the standard input of the program: for most programs the end of their work.
-func (p *Process) CloseStdin() error { return p.Stdin.Close() }
+func (p *Process) CloseStdin() error {
+	if p.Stdin == nil {
+		return nil
+	}
+	return p.Stdin.Close()
+}
 
 // ClosePipes closes those of Stdin, Stdout and Stderr that are still open.
 func (p *Process) ClosePipes() {
-	p.Stdin.Close()
-	p.Stdout.Close()
-	if p.Stderr != nil {
-		p.Stderr.Close()
+	for _, f := range []*os.File{p.Stdin, p.Stdout, p.Stderr} {
+		if f != nil {
+			f.Close()
+		}
 	}
 }
 
@@ -147,12 +175,12 @@ func (p *Process) exit(code int32, signal uint8, core bool) {
 }
 
 func (p *Process) afterExit() {
-	if p.onExit != nil {
-		p.onExit(p)
-	}
 	p.mu.Lock()
-	auto := p.auto
+	auto, onExit := p.auto, p.onExit
 	p.mu.Unlock()
+	if onExit != nil {
+		onExit(p)
+	}
 	if auto {
 		p.s.later(p.Finish)
 	}
@@ -185,7 +213,7 @@ func (p *Process) finish() {
 	p.killCgroup()
 	last := p.endStderr()
 	p.bury()
-	p.s.release()
+	p.s.leave(p)
 	p.removeCgroup()
 	p.s.log.flush(last)
 	p.s.unregister(p)

@@ -69,11 +69,15 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 	}
 	var err error
 	files := make([]*os.File, 3)
-	if p.Stdin, files[0], err = pipe(true); err != nil {
-		return failed(diagnose(cmd, err))
+	if files[0] = cmd.opt.Stdin; files[0] == nil {
+		if p.Stdin, files[0], err = pipe(true); err != nil {
+			return failed(diagnose(cmd, err))
+		}
 	}
-	if p.Stdout, files[1], err = pipe(false); err != nil {
-		return failed(diagnose(cmd, err))
+	if !cmd.opt.JoinStdout {
+		if p.Stdout, files[1], err = pipe(false); err != nil {
+			return failed(diagnose(cmd, err))
+		}
 	}
 	switch cmd.prog.Stderr {
 	case StderrLog:
@@ -90,6 +94,10 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 	if err != nil {
 		return failed(diagnose(cmd, err))
 	}
+	if cmd.opt.JoinStdout {
+		files[1] = files[2]
+	}
+	files = append(files, cmd.opt.Files...)
 	attr, err := processAttr(cmd.prog)
 	if err != nil {
 		return failed(refused(cmd, err))

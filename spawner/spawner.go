@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -16,7 +17,7 @@ import (
 // Config says what a [Spawner] may do. The zero value works: no limits, no guard, no log.
 type Config struct {
 	// MaxProcesses bounds the processes that are alive at once, counted from the call of Start until
-	// Finish. Start fails with [ErrLimit] over it, without waiting. 0 = no limit.
+	// Finish; [Spares] come on top. Start fails with [ErrLimit] over it, without waiting. 0 = no limit.
 	MaxProcesses int
 	// MaxStarting bounds the starts that run at once; further ones wait. More of them than processors
 	// only make all of them slower. 0 = GOMAXPROCS.
@@ -99,11 +100,22 @@ type StartOptions struct {
 	// goroutine that serves all processes, possibly before Start has returned, and must not
 	// block; Stop and Finish can. nil = none.
 	OnExit func(*Process)
+
+	// Stdin is the standard input instead of a pipe, for example a listening socket; Process.Stdin is nil
+	// then. The program shares its flags, so it should be in blocking mode. nil = a pipe.
+	Stdin *os.File
+	// Files are the descriptors 3, 4 … of the program, likewise. Windows has none.
+	Files []*os.File
+	// JoinStdout sends stdout where stderr goes; Process.Stdout is nil then.
+	JoinStdout bool
+
+	spare bool // does not count in MaxProcesses until it is taken
 }
 
 // command is one start, worked out.
 type command struct {
 	prog *Program
+	opt  *StartOptions
 	path string // for exec; relative to dir if not absolute
 	argv []string
 	env  []string
@@ -121,35 +133,50 @@ func (s *Spawner) Start(ctx context.Context, p *Program, o StartOptions) (*Proce
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	if err := s.admit(); err != nil {
+	if len(o.Files) > 0 && runtime.GOOS == "windows" {
+		return nil, fmt.Errorf("start %q: more descriptors: %w", p.Path, ErrUnsupported)
+	}
+	if err := s.admit(&o); err != nil {
 		return nil, fmt.Errorf("start %q: %w", p.Path, err)
 	}
 	defer s.inflight.Done()
-	if err := s.await(ctx); err != nil {
+	proc, err := s.startInTurn(ctx, p, o)
+	if err != nil && !o.spare {
 		s.release()
+	}
+	return proc, err
+}
+
+func (s *Spawner) startInTurn(ctx context.Context, p *Program, o StartOptions) (*Process, error) {
+	if err := s.await(ctx); err != nil {
 		return nil, fmt.Errorf("start %q: %w", p.Path, err)
 	}
-	proc, err := s.start(p, o)
-	<-s.starting
-	if err != nil {
-		s.release()
-		return nil, err
-	}
-	return proc, nil
+	defer func() { <-s.starting }()
+	return s.start(p, o)
 }
 
 // admit takes one of the MaxProcesses and announces a start. inflight.Done is up to the caller then.
-func (s *Spawner) admit() error {
+func (s *Spawner) admit(o *StartOptions) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
 		return ErrClosed
 	}
+	if !o.spare {
+		if err := s.count(); err != nil {
+			return err
+		}
+	}
+	s.inflight.Add(1)
+	return nil
+}
+
+// count takes one of the MaxProcesses. The caller holds s.mu.
+func (s *Spawner) count() error {
 	if s.c.MaxProcesses > 0 && s.running >= s.c.MaxProcesses {
 		return fmt.Errorf("%w (limit %d)", ErrLimit, s.c.MaxProcesses)
 	}
 	s.running++
-	s.inflight.Add(1)
 	return nil
 }
 
@@ -157,6 +184,26 @@ func (s *Spawner) admit() error {
 func (s *Spawner) release() {
 	s.mu.Lock()
 	s.running--
+	s.mu.Unlock()
+}
+
+// takeSpare has p count from now on. It reports whether that is allowed.
+func (s *Spawner) takeSpare(p *Process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down || s.count() != nil {
+		return false
+	}
+	p.spare = false
+	return true
+}
+
+// leave gives back the place of p, if it has one.
+func (s *Spawner) leave(p *Process) {
+	s.mu.Lock()
+	if !p.spare {
+		s.running--
+	}
 	s.mu.Unlock()
 }
 
@@ -210,6 +257,7 @@ func (s *Spawner) awaitRate(ctx context.Context) error {
 func (s *Spawner) start(prog *Program, o StartOptions) (*Process, error) {
 	cmd := &command{
 		prog: prog,
+		opt:  &o,
 		path: prog.Path,
 		argv: make([]string, 0, 1+len(prog.Args)+len(o.Args)),
 		env:  mergeEnv(prog.Env, o.Env),
@@ -230,7 +278,7 @@ func (s *Spawner) start(prog *Program, o StartOptions) (*Process, error) {
 		return nil, fmt.Errorf("start %q: %w", prog.Path, err)
 	}
 
-	p := &Process{s: s, prog: prog, label: o.Label, onExit: o.OnExit, started: time.Now().UnixNano()}
+	p := &Process{s: s, prog: prog, label: o.Label, onExit: o.OnExit, spare: o.spare, started: time.Now().UnixNano()}
 	if err := s.spawn(p, cmd); err != nil {
 		return nil, err
 	}

@@ -76,14 +76,19 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 		}
 		return ours, theirs, unix.SetNonblock(ours, true)
 	}
-	prog := cmd.prog
-	stdin, in, err := pipe(true, prog.PipeSize)
-	if err != nil {
+	prog, opt := cmd.prog, cmd.opt
+	var err error
+	stdin, in := -1, -1
+	if opt.Stdin != nil {
+		in = int(opt.Stdin.Fd())
+	} else if stdin, in, err = pipe(true, prog.PipeSize); err != nil {
 		return fail(err)
 	}
-	stdout, out, err := pipe(false, prog.PipeSize)
-	if err != nil {
-		return fail(err)
+	stdout, out := -1, -1
+	if !opt.JoinStdout {
+		if stdout, out, err = pipe(false, prog.PipeSize); err != nil {
+			return fail(err)
+		}
 	}
 	stderr, errout := -1, 2
 	switch prog.Stderr {
@@ -96,6 +101,10 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 	}
 	if err != nil {
 		return fail(err)
+	}
+
+	if opt.JoinStdout {
+		out = errout
 	}
 
 	pidfd := -1
@@ -115,6 +124,9 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 		Dir: cmd.dir, Env: cmd.env, Sys: sys,
 		Files: []uintptr{uintptr(in), uintptr(out), uintptr(errout)},
 	}
+	for _, f := range opt.Files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
 	pid := 0
 	fork := func() { pid, err = s.fork(cmd, attr) }
 	if prog.Umask == 0 {
@@ -132,8 +144,13 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 		return fail(err)
 	}
 	p.pid, p.sys.pidfd, p.sys.stderr = int32(pid), int32(pidfd), -1
-	p.Stdin = os.NewFile(uintptr(stdin), "stdin")
-	p.Stdout = os.NewFile(uintptr(stdout), "stdout")
+	runtime.KeepAlive(opt) // not closed by the collector before the fork
+	if stdin >= 0 {
+		p.Stdin = os.NewFile(uintptr(stdin), "stdin")
+	}
+	if stdout >= 0 {
+		p.Stdout = os.NewFile(uintptr(stdout), "stdout")
+	}
 	switch prog.Stderr {
 	case StderrPipe:
 		p.Stderr = os.NewFile(uintptr(stderr), "stderr")

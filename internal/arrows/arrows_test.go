@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/manpage": {},
 
 	"internal/backend": {"spawner"},
+	"internal/proxy":   {"internal/backend", "internal/relay", "internal/stream"},
 	"internal/relay":   {"internal/rawio"},
 	"cgi":              {"spawner", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
 	"scgi":             {"cgi", "internal/rawio", "internal/backend"},
@@ -40,7 +41,9 @@ var allowed = map[string][]string{
 	"spawner": {"internal/rawio"},
 
 	"internal/framing": {"wsframe", "internal/rawio"},
-	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/rawio"},
+	"internal/feed":    {"internal/rawio"},
+	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
+	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/client":  {"wsframe"},
 	"internal/config":  {"cgi", "wsframe", "spawner", "internal/stdio", "internal/origin"},
 	"internal/host": {

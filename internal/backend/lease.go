@@ -121,6 +121,11 @@ func (l *Lease) Release() {
 		return
 	}
 	l.released = true
+	if l.w != nil {
+		s.mu.Unlock()
+		l.w.w.Release()
+		return
+	}
 	s.endTrial(l)
 	l.m.active--
 	if l.m.gone && l.m.active == 0 {
@@ -128,9 +133,6 @@ func (l *Lease) Release() {
 	}
 	s.serve()
 	s.mu.Unlock()
-	if l.w != nil {
-		l.w.w.Release()
-	}
 }
 
 // Crashed says, after the far side has ended the connection, whether the process behind it has died: an error if it

@@ -50,10 +50,7 @@ func (s *Set) acquireWorker(ctx context.Context, t *try) (*Lease, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.worker(w)
-	l := &Lease{s: s, m: known.m, w: known}
-	known.m.active++
-	known.m.total++
-	return l, nil
+	return &Lease{s: s, m: known.m, w: known}, nil
 }
 
 // worker returns what is known of w. s.mu is held.
@@ -107,9 +104,6 @@ func (w *worker) failed(l *Lease, err error) {
 	l.released = true
 	w.m.failures++
 	w.m.err = err
-	if !over {
-		w.m.active--
-	}
 	l.s.mu.Unlock()
 	if !over {
 		w.w.Failed(err)

@@ -23,6 +23,9 @@ const (
 	DefaultResolve        = 30 * time.Second
 )
 
+// maxSlow is how many backends one session waits for in vain.
+const maxSlow = 2
+
 // maxDisableTime is what a backend that stays away is disabled for in the end.
 const maxDisableTime = 30 * time.Second
 
@@ -62,7 +65,8 @@ type Config struct {
 	// disabled, sessions go to those whose last failure is the longest ago all the same: it would be an
 	// error anyway. 0 = 1 s, negative = never.
 	DisableTime time.Duration
-	// Retries is how many backends one session is offered to. 0 = 5, negative = 1.
+	// Retries is how many backends one session is offered to, but two that take too long are enough. 0 = 5,
+	// negative = 1.
 	Retries int
 	// MaxQueue is how many sessions may wait while all backends have their MaxSessions, first come, first served; and
 	// QueueWait for how long. 0 = 100 and 10 s, negative = none waits.

@@ -40,7 +40,7 @@ func (s *Set) Try(ctx context.Context, r *http.Request, use func(ctx context.Con
 		t.key, t.keyed = s.c.key(r)
 	}
 	var failed []error
-	for len(t.tried) < s.c.Retries {
+	for len(t.tried) < s.c.Retries && t.slow < maxSlow {
 		l, err := s.acquire(ctx, &t)
 		if err != nil {
 			return withAll(err, failed)

@@ -60,6 +60,8 @@ func (d *Decoder) Chunk(chunk []byte) {
 		d.prefixed(chunk)
 	case Raw:
 		d.raw(chunk)
+	case Base64:
+		d.base64(chunk)
 	}
 	d.flush()
 	if d.buf != nil {
@@ -351,8 +353,9 @@ func (d *Decoder) prefixed(chunk []byte) {
 func (d *Decoder) raw(chunk []byte) {
 	start, end := rawio.Gap, len(chunk)
 	if !d.Options.Binary {
-		start -= copy(chunk[rawio.Gap-d.pending():], d.partial[len(d.partial)-d.pending():])
-		d.drop()
+		n := d.pending()
+		start -= copy(chunk[rawio.Gap-n:], d.partial[len(d.partial)-n:])
+		d.partial = d.partial[:len(d.partial)-n] // kept: text of many bytes a character is cut again and again
 		if held := wsframe.IncompleteRune(chunk[start:]); held > 0 {
 			end -= held
 			d.partial = append(d.grow(held), chunk[end:]...)

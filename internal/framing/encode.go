@@ -20,6 +20,8 @@ type Encoder struct {
 
 	message []byte // Length: the fragments of a message whose length is not known yet
 
+	group unbase64 // Base64: of the message
+
 	begun wsframe.Opcode // JSON: the type of the message whose line has been begun; 0: none
 	carry []byte         // JSON: what of it cannot be written yet, part of a character or of a base64 group
 }
@@ -43,6 +45,8 @@ func (e *Encoder) Encode(b *wsframe.Batch) (out []byte, err *wsframe.CloseError)
 			err = e.prefixed(part)
 		case JSON:
 			e.json(part)
+		case Base64:
+			err = e.base64(part)
 		case Raw:
 			if len(e.out) == 0 {
 				e.out = b.InPlace() // what is alone need not be moved

@@ -29,9 +29,12 @@ const (
 	// Raw: there are no messages. The far side gets the payloads one behind the other, and each
 	// piece that a read returns becomes a message.
 	Raw
+	// Base64 is Raw for clients that take text only: each message, both ways, is the base64 form of
+	// bytes. The subprotocol "base64" of websockify means that. It is for tunnels.
+	Base64
 )
 
-var kindNames = []string{"lines", "null", "length", "json", "raw"}
+var kindNames = []string{"lines", "null", "length", "json", "raw", "base64"}
 
 // String returns the name of the framing, as settings have it.
 func (k Kind) String() string {
@@ -132,7 +135,7 @@ func (o *Options) maxLine() int {
 
 // refuses reports whether a message of the type is not taken.
 func (o *Options) refuses(op wsframe.Opcode) bool {
-	if o.Framing == JSON {
+	if o.Framing == JSON || o.Framing == Base64 {
 		return false
 	}
 	if binary := op == wsframe.OpBinary; binary == o.Binary {
@@ -154,7 +157,7 @@ func (o *Options) opcode() wsframe.Opcode {
 // Check returns what is contradictory in the options.
 func (o *Options) Check() error {
 	switch {
-	case o.Framing > Raw:
+	case o.Framing > Base64:
 		return fmt.Errorf("unknown framing %d", o.Framing)
 	case o.Delimiters != Default && o.Framing != Lines && o.Framing != Null:
 		return fmt.Errorf("delimiters are for the framings lines and null, not for %v", o.Framing)

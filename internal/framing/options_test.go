@@ -12,7 +12,7 @@ func TestOptionsThatContradict(t *testing.T) {
 	}{
 		{Options{}, ""},
 		{Options{Framing: JSON, InvalidUTF8: Refuse, LongLine: Refuse}, ""},
-		{Options{Framing: Raw + 1}, "framing 5"},
+		{Options{Framing: Base64 + 1}, "framing 6"},
 		{Options{MaxLine: -1}, "negative"},
 		{Options{OtherType: Escape}, "escape cannot be the choice for other type"},
 		{Options{Delimiters: Split}, "split"},
@@ -30,7 +30,7 @@ func TestOptionsThatContradict(t *testing.T) {
 }
 
 func TestNamesOfSettings(t *testing.T) {
-	for f := Lines; f <= Raw; f++ {
+	for f := Lines; f <= Base64; f++ {
 		if got, err := Parse(f.String()); got != f || err != nil {
 			t.Errorf("%v: %v, %v", f, got, err)
 		}

@@ -34,8 +34,6 @@ type Options struct {
 	CloseCodes map[int]wsframe.CloseCode
 }
 
-const goneTimeout = 2 * time.Second
-
 func (o *Options) queue() int {
 	if o.Queue <= 0 {
 		return 1 << 20
@@ -59,6 +57,8 @@ func (o *Options) Check() error {
 		return fmt.Errorf("passing stderr on sends JSON in text messages, so it excludes binary")
 	case o.Events && o.Framing != framing.JSON:
 		return fmt.Errorf("events need the framing json, not %v", o.Framing)
+	case o.Framing == framing.Base64:
+		return fmt.Errorf("the framing base64 is for tunnels")
 	case o.Queue < 0 || o.StallTimeout < 0:
 		return fmt.Errorf("negative limit")
 	}

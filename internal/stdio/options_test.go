@@ -19,6 +19,7 @@ func TestOptionsThatContradict(t *testing.T) {
 		{Options{CloseCodes: map[int]wsframe.CloseCode{3: 4003, -1: 1011}}, ""},
 		{Options{Options: framing.Options{Framing: framing.Null}, PassStderr: true}, "lines only"},
 		{Options{Options: framing.Options{Binary: true}, PassStderr: true}, "excludes binary"},
+		{Options{Options: framing.Options{Framing: framing.Base64}}, "for tunnels"},
 		{Options{Events: true}, "need the framing json"},
 		{Options{Options: framing.Options{MaxLine: -1}}, "negative"},
 		{Options{Queue: -1}, "negative"},

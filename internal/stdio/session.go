@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/feed"
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/rawio"
 	"github.com/wspawn/wspawn/spawner"
@@ -24,7 +25,7 @@ type session struct {
 	open    []byte // the first line of the program, with Events
 
 	conn    *wsframe.Conn
-	in      stdin
+	in      feed.Writer
 	encoder framing.Encoder
 	out     framing.Decoder
 	refused bool          // the client did something that ended the session: read on only for its Close
@@ -68,10 +69,10 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.Options = &o.Options
 	s.out = framing.Decoder{Options: &o.Options, Conn: c}
-	s.in.init(s.process.Stdin, o.queue(), ctx.Done(), s.clientGone)
+	s.in.Init(s.process.Stdin, o.queue(), ctx.Done(), s.clientGone)
 	s.begin(c)
 	if s.open != nil {
-		s.in.write(s.open, o.stallTimeout())
+		s.in.Write(s.open, o.stallTimeout())
 		s.open = nil
 	}
 	s.outputDone = make(chan struct{})
@@ -95,13 +96,14 @@ func (s *session) end(ctx context.Context, err error) {
 		if o.Events {
 			last = append(last, closeEvent(end)...)
 		}
-		s.in.add(last)
+		s.in.Add(last)
 	}
 	wait := o.stallTimeout()
 	if s.stalled {
 		wait = 0 // it had its time
 	}
-	s.in.finish(wait)
+	s.in.Finish(wait)
+	s.process.Stdin.Close()
 	stopErr := s.process.Stop(ctx)
 	if stopErr != nil {
 		s.cutOutput(s.process)
@@ -118,10 +120,10 @@ func (s *session) receive(b *wsframe.Batch) error {
 		return nil
 	}
 	p, refusal := s.encoder.Encode(b)
-	if err := s.in.write(p, s.e.Options.stallTimeout()); err != nil {
+	if err := s.in.Write(p, s.e.Options.stallTimeout()); err != nil {
 		s.stalled = true
 		if refusal == nil {
-			refusal = &wsframe.CloseError{Code: wsframe.CloseTryAgainLater, Reason: err.Error()}
+			refusal = &wsframe.CloseError{Code: wsframe.CloseTryAgainLater, Reason: "the program does not read its input"}
 		}
 	}
 	if refusal != nil {
@@ -316,7 +318,7 @@ func (s *session) begin(c *wsframe.Conn) {
 func (s *session) ended(end *wsframe.CloseError, stopErr error) {
 	sum := Summary{
 		Pid: s.process.Pid(), Exit: s.process.ExitState(), Close: *end,
-		In: s.in.written(), Out: s.out.Total, Duration: time.Since(s.started), StopErr: stopErr,
+		In: s.in.Written(), Out: s.out.Total, Duration: time.Since(s.started), StopErr: stopErr,
 	}
 	if s.t.Ended != nil {
 		s.t.Ended(sum)

@@ -1,8 +1,8 @@
-package stdio
+// Package feed writes to a byte stream for a reader of messages that must not be held up.
+package feed
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,11 +10,11 @@ import (
 	"github.com/wspawn/wspawn/internal/rawio"
 )
 
-// errStalled: the program takes no input and the queue is full.
-var errStalled = errors.New("the program does not read its input")
+// ErrStalled says that the far side takes nothing and the queue is full.
+var ErrStalled = errors.New("the far side does not read its input")
 
 const (
-	// drainPiece is how much the queue gives to the program at once. Whether a program takes
+	// drainPiece is how much the queue gives to the far side at once. Whether that takes
 	// anything at all is seen piece by piece, and a pipe gets free page by page.
 	drainPiece = 4 << 10
 
@@ -25,15 +25,17 @@ const (
 
 	// stallTick is how often a waiter looks whether waiting is still worth while.
 	stallTick = 200 * time.Millisecond
+
+	// goneTimeout is how long the far side may take nothing when nobody is left to see that.
+	goneTimeout = 2 * time.Second
 )
 
-// A stdin writes to a program without ever holding up the reader of the connection, until a queue is
-// full. As long as the program reads, there is no queue and no other goroutine; when it stops, one
-// goroutine waits for it and empties the queue.
+// A Writer writes to a stream without ever holding up the reader of the messages, until a queue is full.
+// As long as the far side reads, there is no queue and no other goroutine; when it stops, one goroutine
+// waits for it and empties the queue.
 //
-// write, add and finish are for one goroutine at a time.
-type stdin struct {
-	file  *os.File
+// Write, Add and Finish are for one goroutine at a time. Written may be called at any time.
+type Writer struct {
 	limit int             // of the queue
 	cut   <-chan struct{} // closed when there is no more time for anything
 	gone  func() bool     // the connection is over, or as good as
@@ -45,35 +47,38 @@ type stdin struct {
 	queue    [][]byte // blocks; the first one belongs to drain
 	queued   int      // bytes in queue
 	draining bool
-	broken   bool // the program reads no more; what is written is dropped
+	broken   bool // the far side reads no more; what is written is dropped
 	total    int64
 }
 
-func (w *stdin) init(file *os.File, limit int, cut <-chan struct{}, gone func() bool) {
-	w.file, w.limit, w.cut, w.gone = file, limit, cut, gone
-	w.out.Init(file)
+// Init makes w write to a stream, with a queue of limit bytes. Nothing waits any more when cut is closed,
+// and not for long when gone, which is asked now and then, reports that nobody is left who could see
+// the effect.
+func (w *Writer) Init(stream rawio.WriteStream, limit int, cut <-chan struct{}, gone func() bool) {
+	w.limit, w.cut, w.gone = limit, cut, gone
+	w.out.Init(stream)
 }
 
-// write writes or queues p. It waits only while the queue is full, and returns errStalled when that
-// lasts: a part of p may have been written then. A program that closed its input, or ended, is no
+// Write writes or queues p. It waits only while the queue is full, and returns ErrStalled when that
+// lasts: a part of p may have been written then. A far side that closed its input, or ended, is no
 // error: its output still counts.
-func (w *stdin) write(p []byte, stall time.Duration) error {
+func (w *Writer) Write(p []byte, stall time.Duration) error {
 	for p = w.try(p); !w.enqueue(p, w.limit); {
 		if !w.waitMoved(stall) {
-			return errStalled
+			return ErrStalled
 		}
 	}
 	return nil
 }
 
-// add is write for a few last bytes, which go into the queue even if that is full.
-func (w *stdin) add(p []byte) {
+// Add is Write for a few last bytes, which go into the queue even if that is full.
+func (w *Writer) Add(p []byte) {
 	const noLimit = int(^uint(0) >> 1)
 	w.enqueue(w.try(p), noLimit)
 }
 
-// try writes what the program takes within moments and returns the rest.
-func (w *stdin) try(p []byte) []byte {
+// try writes what the far side takes within moments and returns the rest.
+func (w *Writer) try(p []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.total += int64(len(p))
@@ -87,7 +92,7 @@ func (w *stdin) try(p []byte) []byte {
 
 // enqueue reports false when the queue has no room for p. What is larger than the limit may go into an
 // empty queue.
-func (w *stdin) enqueue(p []byte, limit int) bool {
+func (w *Writer) enqueue(p []byte, limit int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(p) == 0 || w.broken {
@@ -113,9 +118,9 @@ func (w *stdin) enqueue(p []byte, limit int) bool {
 	return true
 }
 
-// waitMoved waits until the queue became shorter. It reports false when the program takes nothing at
+// waitMoved waits until the queue became shorter. It reports false when the far side takes nothing at
 // all for too long, which is soon when the connection is over.
-func (w *stdin) waitMoved(stall time.Duration) bool {
+func (w *Writer) waitMoved(stall time.Duration) bool {
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
 	taken, since := w.taken.Load(), time.Now() // what it has taken, and when that was seen
@@ -141,7 +146,7 @@ func (w *stdin) waitMoved(stall time.Duration) bool {
 }
 
 // drain empties the queue and ends.
-func (w *stdin) drain() {
+func (w *Writer) drain() {
 	for {
 		w.mu.Lock()
 		if len(w.queue) == 0 || w.broken {
@@ -165,8 +170,8 @@ func (w *stdin) drain() {
 	}
 }
 
-// drainBlock waits for the program to take a block. Nobody else writes while draining is set.
-func (w *stdin) drainBlock(p []byte) error {
+// drainBlock waits for the far side to take a block. Nobody else writes while draining is set.
+func (w *Writer) drainBlock(p []byte) error {
 	for len(p) > 0 {
 		n, err := w.out.Write(p[:min(len(p), drainPiece)])
 		if err != nil {
@@ -192,19 +197,19 @@ func freeBlock(block []byte) {
 	}
 }
 
-func (w *stdin) signal() {
+func (w *Writer) signal() {
 	select {
 	case w.moved <- struct{}{}:
 	default:
 	}
 }
 
-// finish waits for the queue to be written, as long as the program goes on taking something within
-// goneTimeout, but at most limit, and closes the stream.
-func (w *stdin) finish(limit time.Duration) {
+// Finish waits for the queue to be written, as long as the far side goes on taking something within
+// two seconds, but at most limit. It reports whether nothing is left. The caller ends the stream then,
+// which also wakes whoever still writes.
+func (w *Writer) Finish(limit time.Duration) bool {
 	if !w.busy() {
-		w.file.Close()
-		return
+		return true
 	}
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
@@ -222,17 +227,17 @@ func (w *stdin) finish(limit time.Duration) {
 			open = now.Sub(since) < goneTimeout && now.Sub(begin) < limit
 		}
 	}
-	w.file.Close() // wakes drain
+	return !w.busy()
 }
 
-func (w *stdin) busy() bool {
+func (w *Writer) busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.draining
 }
 
-// written returns how many bytes were meant for the program.
-func (w *stdin) written() int64 {
+// Written returns how many bytes were meant for the far side.
+func (w *Writer) Written() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.total

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// maxFile is more than anybody writes, and less than what hurts.
+const maxFile = 16 << 20
+
+// Load reads a configuration file in TOML, and those that it includes, as one. What it says is complete with
+// the default values; relative names of files are as seen from where the server runs; Include is empty, because it has been
+// followed. Whether it makes sense is for others to check.
+//
+// The error has all that is wrong, as a *multierror.Error of *[Located]; the Root is then nil. There always is a Source.
+func Load(file string) (*Root, *Source, error) {
+	l := &loader{source: newSource()}
+	var wrong mistakes
+	tree, err := l.file(file, nil)
+	if err != nil {
+		wrong = append(wrong, l.source.locate(&Problem{Err: err}, Position{File: file}))
+		return nil, l.source, wrong.err()
+	}
+	root := New[Root]()
+	d := &decoder{source: l.source, broken: l.broken}
+	d.table(reflect.ValueOf(root).Elem(), tree, "")
+	root.Include = nil
+	wrong = append(l.wrong, d.wrong...)
+	if len(wrong) == 0 {
+		return root, l.source, nil
+	}
+	order := func(l2 *Located) int { return slices.Index(l.source.files, l2.At.File) }
+	slices.SortStableFunc(wrong, func(a, b *Located) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.At.Line, b.At.Line), cmp.Compare(a.At.Column, b.At.Column))
+	})
+	return nil, l.source, wrong.err()
+}
+
+// A loader reads a file and what it includes.
+type loader struct {
+	source *Source
+	wrong  mistakes
+	broken bool
+}
+
+func (l *loader) add(at Position, setting, format string, args ...any) {
+	l.wrong = append(l.wrong, l.source.locate(&Problem{setting, fmt.Errorf(format, args...)}, at))
+}
+
+// file returns the tree of a file, which the files of chain include, the last one directly.
+func (l *loader) file(file string, chain []string) (*node, error) {
+	l.source.files = append(l.source.files, file)
+	data, err := readFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{source: l.source, file: file}
+	tree := r.read(data)
+	l.wrong, l.broken = append(l.wrong, r.wrong...), l.broken || r.broken
+	if include := tree.sub["include"]; include != nil && include.list {
+		for i, item := range include.items {
+			l.include(tree, item, fmt.Sprintf("include[%d]", i), append(slices.Clip(chain), file))
+		}
+	}
+	return tree, nil
+}
+
+// include adds to a tree what the files of a pattern say.
+func (l *loader) include(tree, item *node, setting string, chain []string) {
+	pattern, ok := item.value.(string)
+	if !ok {
+		return // the decoder says so
+	}
+	pattern, err := expand(pattern)
+	if err != nil {
+		return // as well
+	}
+	pattern = relativeTo(item.at.File, pattern)
+	files := []string{pattern}
+	if isPattern(pattern) {
+		if files, err = filepath.Glob(pattern); err != nil {
+			l.add(item.at, setting, "%q is not a pattern: %v", pattern, err)
+			return
+		}
+		l.source.watch(filepath.Dir(pattern))
+	}
+	slices.Sort(files)
+	for _, file := range files {
+		if i := slices.IndexFunc(chain, func(f string) bool { return same(f, file) }); i >= 0 {
+			l.add(item.at, setting, "%s would include itself (%s); make the pattern narrower, or move the file",
+				file, strings.Join(append(slices.Clip(chain[i:]), file), " -> "))
+			continue
+		}
+		if slices.ContainsFunc(l.source.files, func(f string) bool { return same(f, file) }) {
+			continue // by another pattern
+		}
+		sub, err := l.file(file, chain)
+		if err != nil {
+			l.add(item.at, setting, "%s: %w", file, err)
+			continue
+		}
+		l.merge(tree, sub, reflect.TypeFor[Root](), "")
+	}
+}
+
+// merge adds what a file says to what others said: lists grow, tables unite, and whatever has a name is said once.
+func (l *loader) merge(to, from *node, t reflect.Type, path string) {
+	for _, key := range from.keys {
+		a, b := to.sub[key], from.sub[key]
+		if a == nil {
+			to.put(key, b)
+			continue
+		}
+		f, _ := lookup(t, key)
+		kind := reflect.Invalid
+		if f.typ != nil {
+			kind = f.typ.Kind()
+		}
+		switch {
+		case kind == reflect.Slice && a.list && b.list:
+			a.items = append(a.items, b.items...)
+		case kind == reflect.Struct && a.isTable() && b.isTable():
+			l.merge(a, b, f.typ, join(path, key))
+		case kind == reflect.Map && a.isTable() && b.isTable():
+			for _, key := range b.keys {
+				if old := a.sub[key]; old != nil {
+					l.twice(join(join(path, f.key), key), old, b.sub[key])
+					continue
+				}
+				a.put(key, b.sub[key])
+			}
+		case kind == reflect.Slice && a.list, kind == reflect.Struct && a.isTable(), kind == reflect.Map && a.isTable():
+			to.sub[key] = b // which is wrong; the decoder says how
+		case kind != reflect.Slice && kind != reflect.Struct && kind != reflect.Map:
+			l.twice(join(path, key), a, b)
+		}
+	}
+}
+
+func (l *loader) twice(path string, old, again *node) {
+	l.add(again.name, path, "already there, at %s; remove one of them", old.name)
+}
+
+// watch notes the directories in which files of a pattern may appear: those that match its directory, and what is
+// above where that is a pattern as well.
+func (s *Source) watch(dir string) {
+	dirs := []string{dir}
+	for isPattern(dir) {
+		matches, _ := filepath.Glob(dir)
+		dirs = append(dirs[:len(dirs)-1], matches...)
+		dir = filepath.Dir(dir)
+		dirs = append(dirs, dir)
+	}
+	for _, dir := range dirs {
+		if !slices.Contains(s.directories, dir) {
+			s.directories = append(s.directories, dir)
+		}
+	}
+}
+
+func isPattern(name string) bool { return strings.ContainsAny(name, "*?[") }
+
+func readFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("no such file; create it, or correct the name")
+	} else if err != nil {
+		return nil, reason(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("a directory; name a file in it, or use a pattern like conf.d/*.toml")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, reason(err)
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("larger than %v, which no configuration is", Size(maxFile))
+	}
+	return bytes.TrimPrefix(data, []byte("\ufeff")), nil // which some editors begin files with
+}
+
+// reason is an error of a file without the name of the file.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/wspawn/wspawn/internal/backend"
+	"github.com/wspawn/wspawn/internal/relay"
+)
+
+// A Proxy is an http.Handler that has backends answer; make it with New.
+type Proxy struct {
+	c         Config
+	set       http.Header // Config.Header with canonical names
+	reverse   *httputil.ReverseProxy
+	transport *http.Transport
+
+	mu    sync.Mutex // guards the fields below
+	down  bool
+	calls map[*call]struct{}
+	idle  chan struct{} // closed when the last call ends; nil unless Shutdown waits
+}
+
+// New checks c. Nobody is connected to before there are requests.
+func New(c Config) (*Proxy, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	p := &Proxy{c: c, set: make(http.Header), calls: make(map[*call]struct{})}
+	for name, values := range c.Header {
+		p.set[textproto.CanonicalMIMEHeaderKey(name)] = values
+	}
+	p.transport = p.newTransport()
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:       p.rewrite,
+		Transport:     roundTripper{},
+		FlushInterval: -1, // what is there is sent
+		BufferPool:    pieces{},
+		ErrorHandler:  func(_ http.ResponseWriter, out *http.Request, err error) { callOf(out).err = err },
+		ErrorLog:      log.New(io.Discard, "", 0), // it blames backends for clients that are gone
+	}
+	return p, nil
+}
+
+// pieces are the buffers of bodies.
+type pieces struct{}
+
+var pool = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func (pieces) Get() []byte  { return pool.Get().(*[32 << 10]byte)[:] }
+func (pieces) Put(b []byte) { pool.Put((*[32 << 10]byte)(b)) }
+
+// call is one request that is being answered.
+type call struct {
+	p      *Proxy
+	rc     *http.ResponseController
+	w      http.ResponseWriter
+	r      *http.Request // as it came
+	in     *http.Request // without an Upgrade that is none
+	body   *body         // nil: there is none
+	answer answer
+
+	upgrade bool     // the client asks for one and may have it
+	asked   []string // the protocols it offers
+
+	cancel context.CancelCauseFunc // ends what the backend does
+	err    error                   // why there is no answer; *switched: it is a tunnel
+
+	// guarded by Proxy.mu
+	tunnel *relay.Tunnel // nil: it is none
+	far    relay.Far
+	dead   bool // it is to end at once
+}
+
+type callKey struct{}
+
+// callOf returns the call that a request belongs to.
+func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
+
+// A failure is a request that the proxy answers itself.
+type failure = backend.Error
+
+var (
+	errDown = errors.New("the server is shutting down")
+	// errGone: there is nobody left to answer.
+	errGone = errors.New("client is gone")
+	// errSilent: the backend has stopped in the middle of its answer.
+	errSilent = fmt.Errorf("the backend says nothing: %w", os.ErrDeadlineExceeded)
+)
+
+func unavailable() error {
+	return &failure{Status: http.StatusServiceUnavailable, Reason: errDown.Error(), RetryAfter: 5 * time.Second}
+}
+
+// ServeHTTP answers one request.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{p: p, w: w, r: r, rc: http.NewResponseController(w)}
+	c.answer.c = c
+	err := c.classify()
+	if err == nil {
+		err = c.checkPath()
+	}
+	ctx := r.Context()
+	if c.upgrade {
+		// For net/http a client that has ended its direction is gone; here it is not.
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	defer c.cancel(nil)
+	if !p.enter(c) {
+		err = unavailable()
+	}
+	defer p.leave(c)
+	if err == nil {
+		err = c.ask(context.WithValue(ctx, callKey{}, c))
+	}
+	if s, ok := err.(*switched); ok {
+		err = c.join(s)
+	}
+	if err != nil {
+		c.refuse(ctx, err)
+	}
+}
+
+// ask has a backend answer. It returns an error that is to be answered, or *switched.
+func (c *call) ask(ctx context.Context) error {
+	if limit := c.p.c.MaxBody; limit > 0 && c.in.ContentLength > limit {
+		return &failure{Status: http.StatusRequestEntityTooLarge}
+	}
+	in := c.in.WithContext(ctx)
+	if in.Body != nil && in.Body != http.NoBody && in.ContentLength != 0 {
+		c.body = newBody(c)
+		in.Body = c.body
+		defer func() { c.body.end(c.answer.wrote) }()
+	}
+	c.p.reverse.ServeHTTP(&c.answer, in)
+	if c.answer.wrote {
+		c.patience() // for what net/http still has to send
+		return nil
+	}
+	if c.body != nil {
+		// A body that could not be read came first: it made the request fail.
+		if err := c.body.failure(); err != nil {
+			return err
+		}
+	}
+	return c.err
+}
+
+// refuse answers with an error.
+func (c *call) refuse(ctx context.Context, err error) {
+	e, ok := errors.AsType[*failure](err)
+	switch over := ctx.Err() != nil && (!ok || errors.Is(err, context.Canceled)); {
+	case over && context.Cause(ctx) == errDown:
+		e, ok = errors.AsType[*failure](unavailable())
+	case over, err == errGone:
+		panic(http.ErrAbortHandler)
+	}
+	switch timeout, _ := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err); {
+	case ok:
+	case timeout != nil && timeout.Timeout():
+		e = &failure{Status: http.StatusGatewayTimeout, Reason: "the backend did not answer in time", Err: err}
+	default:
+		e = &failure{Status: http.StatusBadGateway, Reason: "the backend did not answer correctly", Err: err}
+	}
+	reason := e.Reason
+	if reason == "" {
+		reason = http.StatusText(e.Status)
+	}
+	if log := c.p.c.Log; log != nil && e.Status >= 500 {
+		log.Warn("request failed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "status", e.Status, "reason", reason, "err", e.Err)
+	}
+	h := c.w.Header()
+	if c.r.ProtoMajor == 1 && c.r.ContentLength != 0 {
+		// net/http would first wait for the body, which may come late or never.
+		c.rc.EnableFullDuplex()
+		c.rc.SetReadDeadline(time.Now().Add(discardTime))
+		h.Set("Connection", "close")
+	}
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", fmt.Sprint(int64(max(1, (e.RetryAfter+time.Second-1)/time.Second))))
+	}
+	c.patience()
+	c.w.WriteHeader(e.Status)
+	fmt.Fprintf(c.w, "%d %s\n", e.Status, reason)
+}

@@ -1,0 +1,232 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/wspawn/wspawn/internal/stream"
+)
+
+// classify decides whether r is an upgrade request, once. The request it returns has lost its Upgrade line
+// if it is not one.
+//
+// An upgrade has to be allowed, over exactly HTTP/1.1, without a body, and named in Connection (RFC 9110,
+// section 7.8), and h2c never is one.
+func (c *call) classify() error {
+	r := c.r
+	if stream.Extended(r) {
+		if !c.p.c.Upgrade {
+			return &failure{Status: http.StatusMethodNotAllowed, Reason: "upgrades are not enabled here"}
+		}
+		plain := *r
+		plain.Body, plain.ContentLength = http.NoBody, 0 // what it carries belongs to the tunnel
+		c.in, c.upgrade, c.asked = &plain, true, []string{"websocket"}
+		return nil
+	}
+	c.in = r
+	lines, ok := r.Header["Upgrade"]
+	if !ok {
+		return nil
+	}
+	asked := list(lines)
+	c.upgrade = c.p.c.Upgrade && !contains(asked, "h2c") && r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
+		r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
+		len(asked) > 0 && contains(list(r.Header["Connection"]), "upgrade")
+	if !c.upgrade {
+		plain := *r
+		plain.Header = r.Header.Clone()
+		delete(plain.Header, "Upgrade")
+		c.in = &plain
+		return nil
+	}
+	c.asked = asked
+	for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version"} {
+		if len(r.Header[name]) > 1 {
+			return &failure{Status: http.StatusBadRequest, Reason: name + " occurs twice"}
+		}
+	}
+	return nil
+}
+
+// list splits the lines of a list.
+func list(lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		for s := range strings.SplitSeq(line, ",") {
+			if s = strings.Trim(s, " \t"); s != "" {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+func contains(list []string, token string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, token) })
+}
+
+// checkPath refuses what has no place at the backends.
+func (c *call) checkPath() error {
+	path := c.r.URL.Path
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "." || part == ".." {
+			// No client sends them by itself, and what they mean to a backend is not what the rules
+			// before this proxy were asked about.
+			return &failure{Status: http.StatusBadRequest, Reason: "dot segments in the path"}
+		}
+	}
+	rest, ok := strings.CutPrefix(path, c.p.c.StripPrefix)
+	if !ok || c.p.c.StripPrefix != "" && rest != "" && rest[0] != '/' {
+		return &failure{Status: http.StatusNotFound}
+	}
+	return nil
+}
+
+// rewrite makes the request for the backend. package httputil has removed what belongs to the
+// connection of the client.
+func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	c := callOf(in)
+	out.URL.Scheme, out.URL.Host = "http", "backend" // the transport knows which
+	out.URL.User = nil
+	out.URL.RawQuery = in.URL.RawQuery // as it came: nobody here has parsed it
+	p.setPath(out.URL)
+	if p.c.Host != "" {
+		out.Host = p.c.Host
+	} else if out.Host == "" {
+		out.Host = "localhost" // HTTP/1.0
+	}
+	for name := range out.Header {
+		if p.owns(name) {
+			delete(out.Header, name)
+		}
+	}
+	p.forward(out.Header, in)
+	for name, values := range p.set {
+		if len(values) > 0 {
+			out.Header[name] = values
+		} else {
+			delete(out.Header, name)
+		}
+	}
+	if len(in.Trailer) > 0 && c.body != nil {
+		c.body.trailer = out.Trailer
+	}
+	if c.upgrade {
+		out.Header.Set("Connection", "Upgrade")
+		out.Header.Set("Upgrade", strings.Join(c.asked, ", "))
+		if stream.Extended(c.r) && out.Header.Get("Sec-Websocket-Key") == "" {
+			var key [16]byte
+			rand.Read(key[:])
+			out.Header.Set("Sec-Websocket-Key", base64.StdEncoding.EncodeToString(key[:]))
+		}
+	}
+}
+
+// setPath takes one prefix off and puts the other one before.
+func (p *Proxy) setPath(u *url.URL) {
+	if p.c.StripPrefix == "" && p.c.AddPrefix == "" || u.Path == "*" {
+		return
+	}
+	escaped := u.EscapedPath()
+	for range len(p.c.StripPrefix) {
+		if escaped[0] == '%' {
+			escaped = escaped[2:]
+		}
+		escaped = escaped[1:]
+	}
+	path := u.Path[len(p.c.StripPrefix):]
+	if path == "" {
+		path, escaped = "/", "/"
+	}
+	u.Path, u.RawPath = p.c.AddPrefix+path, (&url.URL{Path: p.c.AddPrefix}).EscapedPath()+escaped
+}
+
+// owns reports whether a field is not the client's to set. A backend may well read "_" as "-".
+func (p *Proxy) owns(name string) bool {
+	if strings.Contains(name, "_") {
+		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	}
+	switch name {
+	case "Forwarded", "X-Real-Ip", "Proxy", "Http2-Settings":
+		return true
+	}
+	_, set := p.set[name]
+	return set || strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// forward tells the backend about the way of the request.
+func (p *Proxy) forward(h http.Header, in *http.Request) {
+	if p.c.Forwarding == ForwardDrop {
+		return
+	}
+	var before, forwarded []string
+	if p.c.Forwarding == ForwardAppend && p.c.Trust != nil && p.c.Trust(in) {
+		for name, values := range in.Header {
+			if name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+				h[name] = values
+			}
+		}
+		before, forwarded = in.Header["X-Forwarded-For"], in.Header["Forwarded"]
+	}
+	peer, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil {
+		peer = "" // a Unix socket
+	}
+	proto := "http"
+	if in.TLS != nil {
+		proto = "https"
+	}
+	// Where one of the two ways to say it came alone, the other one would begin in the middle.
+	xOnly, standardOnly := len(before) > 0 && len(forwarded) == 0, len(forwarded) > 0 && len(before) == 0
+	if !standardOnly {
+		if peer != "" {
+			before = append(slices.Clone(before), peer)
+		}
+		if len(before) > 0 {
+			h["X-Forwarded-For"] = []string{strings.Join(before, ", ")}
+		}
+		for name, value := range map[string]string{"X-Forwarded-Proto": proto, "X-Forwarded-Host": in.Host, "X-Forwarded-Prefix": p.c.StripPrefix} {
+			if _, ok := h[name]; !ok && value != "" {
+				h[name] = []string{value}
+			}
+		}
+	}
+	if !xOnly {
+		forwarded = append(slices.Clone(forwarded), element(peer, in.Host, proto))
+		h["Forwarded"] = []string{strings.Join(forwarded, ", ")}
+	}
+}
+
+// element is one hop in the form of RFC 7239, section 4.
+func element(peer, host, proto string) string {
+	switch {
+	case peer == "":
+		peer = "unknown"
+	case strings.Contains(peer, ":"):
+		peer = "[" + peer + "]"
+	}
+	s := "for=" + quoted(peer)
+	if host != "" {
+		s += ";host=" + quoted(host)
+	}
+	return s + ";proto=" + proto
+}
+
+// quoted quotes what is not a token.
+func quoted(s string) string {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_') {
+			return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+		}
+	}
+	return s
+}

@@ -1,0 +1,703 @@
+package spawner
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	// worker serves lines on its listening socket: descriptor 0, or 3 with LISTEN_FDS, or one of its own at
+	// SOCKET or PORT.
+	helpers["worker"] = func() {
+		if os.Getenv("IGNORE_TERM") != "" {
+			signal.Ignore(syscall.SIGTERM)
+		}
+		if name := os.Getenv("STARTS"); name != "" {
+			f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+			if err != nil {
+				panic(err)
+			}
+			f.WriteString("+")
+		}
+		if status := os.Getenv("EXIT"); status != "" {
+			n, _ := strconv.Atoi(status)
+			os.Exit(n)
+		}
+		var ln net.Listener
+		var err error
+		switch {
+		case os.Getenv("SOCKET") != "":
+			ln, err = net.Listen("unix", os.Getenv("SOCKET"))
+		case os.Getenv("PORT") != "":
+			ln, err = net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
+		case os.Getenv("LISTEN_FDS") == "1" && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()):
+			ln, err = net.FileListener(os.NewFile(3, "listen"))
+		default:
+			ln, err = net.FileListener(os.Stdin)
+		}
+		if err != nil {
+			panic(err)
+		}
+		os.Stdout.WriteString("a line of a worker\n")
+		var ballast []byte
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				panic(err)
+			}
+			go func() {
+				defer c.Close()
+				for in := bufio.NewScanner(c); in.Scan(); {
+					switch in.Text() {
+					case "pid":
+						fmt.Fprintln(c, os.Getpid())
+					case "die":
+						os.Exit(3)
+					case "end":
+						os.Exit(0)
+					case "grow":
+						ballast = make([]byte, 64<<20)
+						for i := range ballast {
+							ballast[i] = byte(i)
+						}
+						fmt.Fprintln(c, len(ballast))
+					default:
+						fmt.Fprintln(c, in.Text())
+					}
+				}
+			}()
+		}
+	}
+}
+
+// newPool starts a pool of helper workers, which is closed at the end of the test.
+func newPool(t *testing.T, c PoolConfig) *Pool {
+	t.Helper()
+	if c.Spawner == nil {
+		c.Spawner = newSpawner(t, Config{})
+	}
+	if c.Program == nil {
+		c.Program = helper(t, "worker")
+	}
+	if c.Name == "" {
+		c.Name = "w"
+	}
+	p, err := NewPool(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closePool(t, p) })
+	return p
+}
+
+// closePool closes p and checks that nothing of it is left.
+func closePool(t *testing.T, p *Pool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	var pids []int
+	for _, w := range p.Workers() {
+		if w.Pid != 0 {
+			pids = append(pids, w.Pid)
+		}
+	}
+	if err := p.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if left := p.Workers(); len(left) > 0 {
+		t.Errorf("left: %+v", left)
+	}
+	for _, pid := range pids {
+		if state(pid) != "" && readEnv(pid) {
+			t.Errorf("worker %d is left", pid)
+		}
+	}
+	if p.dir != "" {
+		if _, err := os.Stat(p.dir); err == nil {
+			t.Errorf("directory %s is left", p.dir)
+		}
+	}
+}
+
+// readEnv reports whether a process is one of our helpers.
+func readEnv(pid int) bool {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return strings.Contains(string(b), "SPAWNER_TEST_HELPER=")
+}
+
+// connect opens a connection to w.
+func connect(t *testing.T, w *Worker) net.Conn {
+	t.Helper()
+	network, address := w.Address()
+	c, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// say sends a line and returns the answer.
+func say(t *testing.T, c net.Conn, line string) string {
+	t.Helper()
+	c.SetDeadline(time.Now().Add(bound))
+	fmt.Fprintln(c, line)
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		t.Fatalf("answer to %q: %v", line, err)
+	}
+	return strings.TrimSpace(answer)
+}
+
+// ask is say on a connection of its own, which is closed by the far side for some lines.
+func ask(t *testing.T, w *Worker, line string) string {
+	t.Helper()
+	c := connect(t, w)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(bound))
+	fmt.Fprintln(c, line)
+	answer, _ := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimSpace(answer)
+}
+
+func ready(t *testing.T, p *Pool, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d workers are ready", n), func() bool { return in(p, Ready) == n })
+}
+
+// watchMax fails the test when more than limit processes of the pool's spawner live at once.
+func watchMax(t *testing.T, s *Spawner, limit int) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for most := 0; ; {
+			if n := s.Running(); n > most {
+				if most = n; most > limit {
+					t.Errorf("%d processes", most)
+				}
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-ended })
+}
+
+func TestStaticWorkersServeOnDescriptor0(t *testing.T) {
+	p := newPool(t, PoolConfig{Scaling: Static, Max: 3})
+	ready(t, p, 3)
+	seen := make(map[string]bool)
+	var ids []string
+	for range 3 {
+		w := acquire(t, p)
+		defer w.Release()
+		ids = append(ids, w.ID())
+		seen[ask(t, w, "pid")] = true
+		if network, address := w.Address(); network != "unix" || filepath.Dir(address) != p.dir {
+			t.Errorf("%s %s", network, address)
+		}
+	}
+	if len(seen) != 3 || !slices.Equal(ids, []string{"w-0", "w-1", "w-2"}) {
+		t.Errorf("%v %v", seen, ids)
+	}
+	fi, err := os.Stat(p.dir)
+	if err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("%v %v", fi.Mode(), err)
+	}
+}
+
+func TestTheFirstSessionStartsAWorkerAndTheIdleOneGoes(t *testing.T) {
+	p := newPool(t, PoolConfig{IdleTimeout: 50 * time.Millisecond})
+	if n := len(p.Workers()); n != 0 {
+		t.Fatalf("%d workers before the first session", n)
+	}
+	w := acquire(t, p)
+	if got := ask(t, w, "hello"); got != "hello" {
+		t.Error(got)
+	}
+	w.Release()
+	eventually(t, "the idle worker is gone", func() bool { return len(p.Workers()) == 0 })
+	<-w.Done()
+	w = acquire(t, p) // and from zero once more, on the same socket
+	if got := ask(t, w, "hello"); got != "hello" {
+		t.Error(got)
+	}
+	w.Release()
+}
+
+func TestAWorkerThatIsKilledIsReplacedAndTheOthersKeepTheirSessions(t *testing.T) {
+	p := newPool(t, PoolConfig{Scaling: Static, Max: 2})
+	ready(t, p, 2)
+	a, b := acquire(t, p), acquire(t, p)
+	kept := connect(t, b)
+	say(t, kept, "before")
+	pid := p.Workers()[0].Pid
+	syscall.Kill(pid, syscall.SIGKILL)
+	begin := time.Now()
+	<-a.Done()
+	if st := a.ExitState(); st.Signal != syscall.SIGKILL {
+		t.Errorf("%v", st)
+	}
+	a.Release()
+	c := acquire(t, p)
+	if got := ask(t, c, "pid"); got == strconv.Itoa(pid) {
+		t.Error("the same process")
+	}
+	t.Logf("replaced after %v", time.Since(begin))
+	if got := say(t, kept, "after"); got != "after" {
+		t.Error(got)
+	}
+	b.Release()
+	c.Release()
+}
+
+func TestMaxIsNotExceededWhileAWorkerIgnoresTerm(t *testing.T) {
+	prog := helper(t, "worker", "IGNORE_TERM=1")
+	prog.Stop = Ladder{{Signal: syscall.SIGTERM}, {After: 300 * time.Millisecond, Signal: os.Kill}}
+	s := newSpawner(t, Config{})
+	watchMax(t, s, 1)
+	p := newPool(t, PoolConfig{Spawner: s, Program: prog, Max: 1, MaxServed: 1})
+	first := acquire(t, p)
+	ask(t, first, "pid") // so that it ignores the signal by now
+	first.Release()
+	eventually(t, "the first one is being stopped", func() bool { return in(p, Stopping) == 1 })
+	second := acquire(t, p)
+	if first == second {
+		t.Error("the same worker")
+	}
+	if st := first.ExitState(); st.Signal != syscall.SIGKILL {
+		t.Errorf("when the second one came, the first one was %v", st)
+	}
+	ask(t, second, "pid")
+	second.Release()
+}
+
+func TestACrashLoopIsBoundedAndEndsByItself(t *testing.T) {
+	dir := t.TempDir()
+	starts := filepath.Join(dir, "starts")
+	sick := filepath.Join(dir, "sick")
+	writeFile(t, dir, "sick", "", 0o600)
+	prog := sh(`printf + >>"$0"; test ! -e "$1" || exit 1; exec "$2"`)
+	prog.Args = append(prog.Args, starts, sick, self(t))
+	prog.Env = append(prog.Env, "SPAWNER_TEST_HELPER=worker")
+	p := newPool(t, PoolConfig{Program: prog, Scaling: Static, Max: 4, CrashLoop: 3, Backoff: 20 * time.Millisecond, QuickDeath: time.Second})
+	_, err := p.Acquire(context.Background(), nil)
+	for err == nil { // before they died there were some
+		_, err = p.Acquire(context.Background(), nil)
+	}
+	if !errors.Is(err, ErrPoolUnhealthy) || !strings.Contains(err.Error(), "exit status 1") {
+		t.Errorf("%v", err)
+	}
+	b, err := os.ReadFile(starts)
+	if len(b) > 4+3 || err != nil {
+		t.Errorf("%d starts, %v", len(b), err)
+	}
+	os.Remove(sick)
+	eventually(t, "the pool serves again", func() bool {
+		w, err := p.Acquire(context.Background(), nil)
+		if err != nil {
+			return false
+		}
+		defer w.Release()
+		return ask(t, w, "hello") == "hello"
+	})
+	ready(t, p, 4)
+}
+
+func TestAProgramThatCannotBeStartedFailsAtOnce(t *testing.T) {
+	p := newPool(t, PoolConfig{Program: &Program{Path: "/nonexistent/program"}})
+	_, err := p.Acquire(context.Background(), nil)
+	if !errors.Is(err, ErrPoolUnhealthy) || !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestWorkersAreRecycledWithoutCuttingSessions(t *testing.T) {
+	p := newPool(t, PoolConfig{Max: 2, MaxSessions: 2, MaxServed: 2})
+	a, b := acquire(t, p), acquire(t, p)
+	if a != b {
+		t.Fatal("two workers for two sessions")
+	}
+	kept := connect(t, a)
+	pid := say(t, kept, "pid")
+	b.Release()
+	c := acquire(t, p) // the first one has had its two
+	if c == a || ask(t, c, "pid") == pid {
+		t.Error("it serves more than it may")
+	}
+	if in(p, Retiring) != 1 {
+		t.Errorf("%+v", p.Workers())
+	}
+	if got := say(t, kept, "pid"); got != pid {
+		t.Error(got)
+	}
+	a.Release()
+	<-a.Done()
+	c.Release()
+}
+
+func TestTheOnlyWorkerIsRecycledWhenItIsIdle(t *testing.T) {
+	p := newPool(t, PoolConfig{Max: 1, MaxSessions: 2, MaxAge: time.Millisecond})
+	a := acquire(t, p)
+	time.Sleep(5 * time.Millisecond)
+	if b := acquire(t, p); b != a {
+		t.Error("another worker")
+	}
+	a.Release()
+	if in(p, Ready) != 1 {
+		t.Errorf("%+v", p.Workers())
+	}
+	a.Release()
+	<-a.Done()
+}
+
+func TestAWorkerThatGrewTooLargeIsReplaced(t *testing.T) {
+	p := newPool(t, PoolConfig{Max: 1, MaxMemory: 48 << 20})
+	a := acquire(t, p)
+	a.Release()
+	if b := acquire(t, p); b != a {
+		t.Fatal("replaced too early")
+	}
+	ask(t, a, "grow")
+	a.Release()
+	<-a.Done()
+	b := acquire(t, p)
+	if b == a {
+		t.Error("the same worker")
+	}
+	b.Release()
+}
+
+func TestAWorkerThatEndsAfterItsWorkIsNoFailure(t *testing.T) {
+	p := newPool(t, PoolConfig{Max: 1, Backoff: time.Hour, MaxBackoff: time.Hour})
+	for range 3 {
+		w := acquire(t, p)
+		ask(t, w, "end")
+		<-w.Done()
+		w.Release()
+	}
+}
+
+func TestPlaceholders(t *testing.T) {
+	for name, env := range map[string]string{"unix": "SOCKET={socket}", "tcp": "PORT={port}"} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t, PoolConfig{Program: helper(t, "worker", env), Scaling: Static, Max: 2})
+			for range 2 {
+				w := acquire(t, p)
+				if got := ask(t, w, "hello"); got != "hello" {
+					t.Error(got)
+				}
+				if network, _ := w.Address(); network != name {
+					t.Error(network)
+				}
+				if name == "unix" { // one that died leaves its socket behind
+					ask(t, w, "die")
+					<-w.Done()
+				}
+				w.Release()
+			}
+			ready(t, p, 2)
+		})
+	}
+}
+
+func TestAWorkerThatIsNeverReadyIsGivenUp(t *testing.T) {
+	prog := sh("exec sleep 1000 # {port}")
+	p := newPool(t, PoolConfig{Program: prog, StartTimeout: 50 * time.Millisecond, CrashLoop: 1})
+	_, err := p.Acquire(context.Background(), nil)
+	if !errors.Is(err, ErrPoolUnhealthy) || !strings.Contains(err.Error(), "not ready after 50ms") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestListenFDs(t *testing.T) {
+	p := newPool(t, PoolConfig{Listen: Listen{ListenFDs: true, Network: "tcp"}, Max: 1})
+	w := acquire(t, p)
+	if got := ask(t, w, "pid"); got != strconv.Itoa(p.Workers()[0].Pid) {
+		t.Error(got)
+	}
+	w.Release()
+}
+
+func TestOneSocketForAllWorkers(t *testing.T) {
+	p := newPool(t, PoolConfig{Scaling: Static, Max: 3, Listen: Listen{Shared: true}})
+	ready(t, p, 3)
+	var first string
+	for range 3 {
+		w := acquire(t, p)
+		_, address := w.Address()
+		if first == "" {
+			first = address
+		}
+		if address != first || ask(t, w, "hello") != "hello" {
+			t.Error(address)
+		}
+		defer w.Release()
+	}
+}
+
+func TestConfiguredSockets(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	// A dead socket is in the way of the first worker, a living service in that of the second.
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path + "-0", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	alive, err := net.Listen("unix", path+"-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := alive.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, "not yours\n")
+			c.Close()
+		}
+	}()
+	p := newPool(t, PoolConfig{Scaling: Static, Max: 2, Listen: Listen{Path: path, Mode: 0o620}})
+	ready(t, p, 2)
+	fi, err := os.Lstat(path + "-0")
+	if err != nil || fi.Mode().Perm() != 0o620 {
+		t.Errorf("%v %v", fi, err)
+	}
+	own, adopted := acquire(t, p), acquire(t, p)
+	if got := ask(t, own, "hello"); got != "hello" {
+		t.Error(got)
+	}
+	if got := ask(t, adopted, "hello"); got != "not yours" {
+		t.Error(got)
+	}
+	if i := p.Workers()[1]; !i.Adopted || i.Pid != 0 {
+		t.Errorf("%+v", i)
+	}
+	own.Release()
+	// When the service goes, a worker takes its place.
+	alive.Close()
+	adopted.Failed(errors.New("refused"))
+	<-adopted.Done()
+	eventually(t, "a worker of ours is in its place", func() bool {
+		all := p.Workers()
+		return len(all) == 2 && all[1].Pid != 0 && all[1].State == Ready
+	})
+	closePool(t, p)
+	if n := entries(t, dir); n != 0 {
+		t.Errorf("%d sockets are left", n)
+	}
+}
+
+func TestSocketsOfAnotherUser(t *testing.T) {
+	needRoot(t)
+	path := filepath.Join(t.TempDir(), "s")
+	p := newPool(t, PoolConfig{Scaling: Static, Max: 1, Listen: Listen{Path: path, Owner: "12345", Group: "54321"}})
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil || st.Uid != 12345 || st.Gid != 54321 || st.Mode&0o777 != 0o600 {
+		t.Errorf("%d %d %o %v", st.Uid, st.Gid, st.Mode, err)
+	}
+	ready(t, p, 1)
+}
+
+func TestAWorkerOfAnotherUserMakesItsSocket(t *testing.T) {
+	needRoot(t)
+	// The test binary is not for everybody.
+	exe := filepath.Join("/tmp", fmt.Sprintf("wspawn-test-%d", os.Getpid()))
+	b, err := os.ReadFile(self(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(exe, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(exe)
+	prog := helper(t, "worker", "SOCKET={socket}")
+	prog.Path, prog.User, prog.Group = exe, "12345", "12345"
+	p := newPool(t, PoolConfig{Program: prog, Max: 1})
+	w := acquire(t, p)
+	if got := ask(t, w, "hello"); got != "hello" {
+		t.Error(got)
+	}
+	w.Release()
+	closePool(t, p)
+}
+
+func TestAFileThatIsNoSocketIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "s", "precious", 0o600)
+	p, err := NewPool(PoolConfig{Spawner: newSpawner(t, Config{}), Program: helper(t, "worker"), Max: 1, Listen: Listen{Path: dir + "/s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("%v", err)
+	}
+	if b, _ := os.ReadFile(dir + "/s"); string(b) != "precious" {
+		t.Errorf("%q", b)
+	}
+	if err := p.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConsecutivePorts(t *testing.T) {
+	base := 0
+	for range 20 { // three free ports in a row
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		base = ln.Addr().(*net.TCPAddr).Port
+		free := base < 65000
+		for i := 1; i < 3 && free; i++ {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
+			if free = err == nil; free {
+				l.Close()
+			}
+		}
+		ln.Close()
+		if free {
+			break
+		}
+	}
+	p := newPool(t, PoolConfig{Scaling: Static, Max: 3, Listen: Listen{Port: base}})
+	ready(t, p, 3)
+	for i := range 3 {
+		w := acquire(t, p)
+		if _, address := w.Address(); address != fmt.Sprintf("127.0.0.1:%d", base+i) || ask(t, w, "hello") != "hello" {
+			t.Error(address)
+		}
+		defer w.Release()
+	}
+}
+
+func TestCloseWaitsForSessionsAndKillsWhenTold(t *testing.T) {
+	p := newPool(t, PoolConfig{Max: 1})
+	w := acquire(t, p)
+	c := connect(t, w)
+	say(t, c, "hello")
+	closed := make(chan error)
+	go func() { closed <- p.Close(context.Background()) }()
+	eventually(t, "the pool is closing", func() bool { return in(p, Retiring) == 1 })
+	if _, err := p.Acquire(context.Background(), nil); !errors.Is(err, ErrPoolClosed) {
+		t.Errorf("%v", err)
+	}
+	if got := say(t, c, "still here"); got != "still here" {
+		t.Error(got)
+	}
+	w.Release()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+
+	p = newPool(t, PoolConfig{Max: 1, Program: helper(t, "worker", "IGNORE_TERM=1")})
+	w = acquire(t, p)
+	ask(t, w, "hello")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := p.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if st := w.ExitState(); st.Signal != syscall.SIGKILL {
+		t.Errorf("%v", st)
+	}
+	w.Release()
+}
+
+func TestManySessionsComeAndGoWhileWorkersDie(t *testing.T) {
+	s := newSpawner(t, Config{})
+	watchMax(t, s, 3)
+	p := newPool(t, PoolConfig{Spawner: s, Scaling: Dynamic, Max: 3, MaxSessions: 2, MaxServed: 7, QuickDeath: time.Nanosecond, IdleTimeout: 10 * time.Millisecond})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 15 {
+				w := acquire(t, p)
+				line := "hello"
+				if i == 0 && j%5 == 4 {
+					line = "die"
+				}
+				network, address := w.Address()
+				if c, err := net.Dial(network, address); err == nil {
+					c.SetDeadline(time.Now().Add(time.Second))
+					fmt.Fprintln(c, line)
+					bufio.NewReader(c).ReadString('\n') // or the end, where another one let it die
+					c.Close()
+				}
+				w.Release()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func init() {
+	// poolserver runs a pool under a guard, and prints the process ids of two workers and their children.
+	helpers["poolserver"] = func() {
+		exe, err := os.Executable()
+		if err != nil {
+			panic(err)
+		}
+		prog := sh(`sh -c 'echo $$ >>"$0"; exec sleep 1000' "$0" & echo $$ >>"$0"; wait`)
+		prog.Args = append(prog.Args, os.Getenv("PIDS"))
+		p, err := NewPool(PoolConfig{
+			Spawner: New(Config{Guard: []string{exe, "spawner-test-guard"}}), Program: prog, Scaling: Static, Max: 2,
+			Listen: Listen{Dir: filepath.Dir(os.Getenv("PIDS"))},
+		})
+		if err == nil {
+			err = p.Start()
+		}
+		if err != nil {
+			panic(err)
+		}
+		time.Sleep(time.Hour)
+	}
+}
+
+func TestNoWorkerSurvivesAKilledServer(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "pids")
+	cmd := exec.Command(self(t))
+	cmd.Env = []string{"SPAWNER_TEST_HELPER=poolserver", "PATH=/usr/bin:/bin", "PIDS=" + list}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pids []string
+	eventually(t, "two workers and their children run", func() bool {
+		b, _ := os.ReadFile(list)
+		pids = strings.Fields(string(b))
+		return len(pids) == 4
+	})
+	cmd.Process.Signal(syscall.SIGKILL)
+	cmd.Wait()
+	for _, s := range pids {
+		pid, _ := strconv.Atoi(s)
+		eventually(t, "the worker is gone", func() bool { return dead(pid) })
+	}
+}
