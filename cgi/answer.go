@@ -2,6 +2,7 @@ package cgi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/relay"
@@ -40,15 +42,28 @@ func (r *backendReader) Read(p []byte) (int, error) {
 	}
 }
 
+// readers are used again: a new one for each request was half of all the memory that requests took.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 8<<10) }}
+
+func putReader(br *bufio.Reader) {
+	br.Reset(nil)
+	readers.Put(br)
+}
+
 // respond brings the response to the client. See call.run for what it returns.
 func (c *call) respond() (redirect *http.Request, err error) {
-	br := bufio.NewReaderSize(&backendReader{c, orDefault(c.g.ReadTimeout, DefaultReadTimeout)}, 8<<10)
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(&backendReader{c, orDefault(c.g.ReadTimeout, DefaultReadTimeout)})
 	resp, err := ReadResponse(br, ResponseOptions{MaxHeader: c.g.maxHeader(), Bare: c.g.Bare, Interim: c.interim})
+	if err == nil && resp.Status == http.StatusSwitchingProtocols {
+		glued, _ := br.Peek(br.Buffered())
+		glued = bytes.Clone(glued)
+		putReader(br) // not held by a tunnel
+		return nil, c.upgrade(resp, glued)
+	}
+	defer putReader(br)
 	if err != nil {
 		return nil, err
-	}
-	if resp.Status == http.StatusSwitchingProtocols {
-		return nil, c.upgrade(resp, br)
 	}
 	if c.in.Upgrade {
 		c.ex.CloseWrite() // declined: nothing will follow, and a client that ends is gone from now on
@@ -196,8 +211,8 @@ func (c *call) localRedirect(resp *Response, br *bufio.Reader) (target string, o
 	return target, errors.Is(err, io.EOF)
 }
 
-// upgrade joins client and program, if the 101 is one that the client can take.
-func (c *call) upgrade(resp *Response, br *bufio.Reader) error {
+// upgrade joins client and program, if the 101 is one that the client can take. glued came behind its head.
+func (c *call) upgrade(resp *Response, glued []byte) error {
 	protocol, ok := resp.Upgrade()
 	rogue := ""
 	switch {
@@ -219,7 +234,6 @@ func (c *call) upgrade(resp *Response, br *bufio.Reader) error {
 	} else if err != nil {
 		return errGone
 	}
-	glued, _ := br.Peek(br.Buffered())
 	start := time.Now()
 	if log := c.g.Log; log != nil {
 		log.Info("tunnel opened", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "protocol", protocol)

@@ -3,18 +3,21 @@
 // It differs from [http.FileServer] in what it keeps to itself: symbolic
 // links cannot lead out of the directory, names that start with a dot do not
 // exist, directories are not listed, and devices, sockets and pipes are not
-// opened. Listings and dot files can be switched on. Everything that is not
+// opened. Listings and dot files can be switched on. What the Web is made of has
+// the same media type on all machines. Everything that is not
 // served is 404 Not Found, so that nobody learns what is there.
 package files
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,9 +29,16 @@ type Options struct {
 	// .git, …). Dangerous: editors, tools and deployments leave secrets in
 	// such files.
 	DotFiles bool
-	// Index is the file that stands for its directory. Empty: "index.html".
-	// "-": none.
-	Index string
+	// Index are the files that may stand for their directory; the first one that
+	// is there does. nil: "index.html". Empty: none.
+	Index []string
+	// Precompressed sends FILE.br, FILE.zst or FILE.gz instead of FILE to clients
+	// that decode it, if it is there and not older. Whoever makes those files
+	// answers for what is in them.
+	Precompressed bool
+	// CacheControl is the Cache-Control line of answers with files, as
+	// "max-age=3600". Empty: none.
+	CacheControl string
 }
 
 // Handler is an [http.Handler] that maps URL paths to the files of a
@@ -47,8 +57,8 @@ func New(dir string, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Index == "" {
-		o.Index = "index.html"
+	if o.Index == nil {
+		o.Index = []string{"index.html"}
 	}
 	return &Handler{root: root, options: o}, nil
 }
@@ -96,7 +106,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/"):
 		// A file is no directory: relative links in it would be wrong.
 		redirect(w, r, "../"+path.Base(r.URL.Path))
-	case h.options.Index == path.Base(name):
+	case slices.Contains(h.options.Index, path.Base(name)) && h.index(path.Dir(name)) == name:
 		redirect(w, r, "./") // one page, one address
 	default:
 		h.serveFile(w, r, name)
@@ -125,14 +135,13 @@ func (h *Handler) name(urlPath string) (name string, ok bool) {
 
 // index returns the name of the index file of a directory, "" if there is none.
 func (h *Handler) index(dir string) string {
-	if h.options.Index == "-" {
-		return ""
+	for _, index := range h.options.Index {
+		name := path.Join(dir, index)
+		if info, err := h.root.Stat(name); err == nil && info.Mode().IsRegular() {
+			return name
+		}
 	}
-	name := path.Join(dir, h.options.Index)
-	if info, err := h.root.Stat(name); err != nil || !info.Mode().IsRegular() {
-		return ""
-	}
-	return name
+	return ""
 }
 
 func (h *Handler) serveDir(w http.ResponseWriter, r *http.Request, dir string) {
@@ -153,18 +162,50 @@ func (h *Handler) serveDir(w http.ResponseWriter, r *http.Request, dir string) {
 }
 
 func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, name string) {
-	f, err := h.root.Open(name)
+	f, info, err := h.open(name)
 	if err != nil {
 		h.fail(w, err)
 		return
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		notFound(w) // it was one a moment ago
-		return
+	header := w.Header()
+	encoding := ""
+	if h.options.Precompressed {
+		header.Add("Vary", "Accept-Encoding")
+		if v, vinfo, c := h.variant(r, name, info); v != nil {
+			defer v.Close()
+			f, info, encoding = v, vinfo, c
+			header.Set("Content-Encoding", encoding)
+		}
+	}
+	if t, ok := types[strings.ToLower(path.Ext(name))]; ok {
+		header.Set("Content-Type", t)
+	} else if encoding != "" {
+		header.Set("Content-Type", "application/octet-stream") // what is in it cannot be guessed
+	}
+	// With it a range of one variant never goes together with one of another.
+	header.Set("Etag", fmt.Sprintf(`"%x-%x%s"`, info.ModTime().UnixNano(), info.Size(), encoding))
+	if h.options.CacheControl != "" {
+		header.Set("Cache-Control", h.options.CacheControl)
+	}
+	if encoding != "" && !conditional(r) {
+		header.Set("Content-Length", strconv.FormatInt(info.Size(), 10)) // net/http does not, beside an encoding
 	}
 	http.ServeContent(w, r, name, info.ModTime(), f)
+}
+
+// open opens a file.
+func (h *Handler) open(name string) (*os.File, fs.FileInfo, error) {
+	f, err := h.root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, nil, fs.ErrNotExist // it was one a moment ago
+	}
+	return f, info, nil
 }
 
 // fail answers for a file that cannot be opened. Links that lead outside look

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -98,9 +99,11 @@ func TestAnswers(t *testing.T) {
 		{name: "index without slash", target: "/withindex?q=1", status: 301, location: "withindex/?q=1"},
 		{name: "index by name", target: "/withindex/index.html?q=1", status: 301, location: "./?q=1"},
 		{name: "file with slash", target: "/a.txt/", status: 301, location: "../a.txt"},
-		{name: "other index", options: Options{Index: "b.txt"}, target: "/sub/", status: 200, body: "b"},
-		{name: "no index", options: Options{Index: "-"}, target: "/withindex/", status: 404},
-		{name: "no index, by name", options: Options{Index: "-"}, target: "/withindex/index.html", status: 200, body: "<p>index"},
+		{name: "other index", options: Options{Index: []string{"none.html", "b.txt"}}, target: "/sub/", status: 200, body: "b"},
+		{name: "other index, by name", options: Options{Index: []string{"none.html", "b.txt"}}, target: "/sub/b.txt", status: 301, location: "./"},
+		{name: "an index that is not the first one", options: Options{Index: []string{"a.txt", "page.html"}}, target: "/page.html", status: 200, body: "<p>page"},
+		{name: "no index", options: Options{Index: []string{}}, target: "/withindex/", status: 404},
+		{name: "no index, by name", options: Options{Index: []string{}}, target: "/withindex/index.html", status: 200, body: "<p>index"},
 		{name: "link that stays inside", target: "/in.txt", status: 200, body: "b"},
 		{name: "link to a file outside", target: "/out.txt", status: 404},
 		{name: "absolute link to a file outside", target: "/abs.txt", status: 404},
@@ -166,10 +169,10 @@ func TestAnswers(t *testing.T) {
 			if res.StatusCode != tt.status || tt.body != "" && body != tt.body || !strings.Contains(body, tt.contains) || res.Header.Get("Location") != tt.location {
 				t.Errorf("%d %q, Location %q", res.StatusCode, body, res.Header.Get("Location"))
 			}
-			if strings.Contains(body, "secret") && tt.options == (Options{}) {
+			if strings.Contains(body, "secret") && reflect.DeepEqual(tt.options, Options{}) {
 				t.Error("the secret is out")
 			}
-			if tt.options == (Options{Listings: true}) && strings.Contains(body, ".git") {
+			if reflect.DeepEqual(tt.options, Options{Listings: true}) && strings.Contains(body, ".git") {
 				t.Error("a dot file is listed")
 			}
 			if tt.status == 405 && res.Header.Get("Allow") != "GET, HEAD" {
