@@ -18,7 +18,7 @@ import (
 type serveFlags struct {
 	file string // --config
 
-	c       *config.Root
+	c       *config.Config
 	r       *config.Route
 	program *config.Program
 	problem *multierror.Error
@@ -43,7 +43,7 @@ const programName = "program"
 
 func newServeFlags() *serveFlags {
 	f := &serveFlags{
-		c: config.New[config.Root](), r: config.New[config.Route](), program: config.New[config.Program](),
+		c: config.New[config.Config](), r: config.New[config.Route](), program: config.New[config.Program](),
 		stdio: config.New[config.Stdio](), cgi: config.New[config.CGI](), scgi: config.New[config.SCGI](),
 		fastcgi: config.New[config.FastCGI](), tunnel: config.New[config.Tunnel](), proxy: config.New[config.Proxy](),
 		gateway: config.New[config.Responder](), servers: map[string]*[]string{}, services: map[string][]string{},
@@ -236,7 +236,7 @@ func (f *serveFlags) pairs(fs *pflag.FlagSet, name, usage, form string, add func
 }
 
 // config makes a configuration of what was written, and returns everything that is wrong with it.
-func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Root, error) {
+func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, error) {
 	c, r := f.c, f.r
 	f.listeners(fs)
 	f.service(fs, args)

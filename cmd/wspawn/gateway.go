@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/pflag"
 )
+
 // registerGateways adds the flags of services that answer whole requests, and of those behind a socket.
 func (f *serveFlags) registerGateways(fs *pflag.FlagSet) {
 	g := f.gateway

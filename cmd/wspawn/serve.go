@@ -101,7 +101,7 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 }
 
 // load reads and checks a file.
-func load(file string) (*config.Root, *config.Source, error) {
+func load(file string) (*config.Config, *config.Source, error) {
 	c, source, err := config.Load(file)
 	if err != nil {
 		return nil, source, err
@@ -114,7 +114,7 @@ func load(file string) (*config.Root, *config.Source, error) {
 
 // A server runs until SIGINT or SIGTERM. A second signal ends the drain.
 type server struct {
-	c        *config.Root
+	c        *config.Config
 	source   *config.Source // nil: it comes from the command line
 	file     string
 	log      *slog.Logger
@@ -224,7 +224,7 @@ func (s *server) reloadNow(why string) {
 
 // banner says what was started. It is the one thing on standard output, and its first word on
 // each line never changes, for scripts that read it.
-func banner(out io.Writer, c *config.Root, h *host.Host) {
+func banner(out io.Writer, c *config.Config, h *host.Host) {
 	var b strings.Builder
 	for _, r := range c.Route {
 		where := ""

@@ -45,10 +45,13 @@ var allowed = map[string][]string{
 	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/client":  {"wsframe"},
-	"internal/config":  {"cgi", "wsframe", "spawner", "internal/stdio", "internal/origin"},
+	"internal/config": {
+		"cgi", "wsframe", "spawner", "internal/backend", "internal/framing", "internal/origin", "internal/route", "internal/stdio",
+	},
 	"internal/host": {
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
-		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch",
+		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
+		"internal/framing", "internal/proxy", "internal/route", "internal/tunnel",
 	},
 }
 

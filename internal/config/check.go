@@ -48,7 +48,7 @@ func (p *problems) addf(setting, format string, args ...any) {
 
 // Check finds everything that is wrong, missing files and programs included, and returns it as one
 // *multierror.Error of *[Problem], or nil.
-func (c *Root) Check() error {
+func (c *Config) Check() error {
 	var p problems
 	c.checkListeners(&p)
 	_, err := Headers(c.Headers)
@@ -60,26 +60,19 @@ func (c *Root) Check() error {
 		p.addf("start_rate", "negative limit")
 	}
 	for _, name := range keys(c.Program) {
-		c.Program[name].check(&p, "program."+key(name))
+		c.Program[name].check(&p, join("program", name))
 	}
 	for _, name := range keys(c.Pool) {
-		c.Pool[name].check(c, &p, "pool."+key(name))
+		c.Pool[name].check(c, &p, join("pool", name))
 	}
 	for _, name := range keys(c.Backends) {
-		c.Backends[name].check(c, &p, "backends."+key(name))
+		c.Backends[name].check(c, &p, join("backends", name))
 	}
 	c.checkRoutes(&p)
 	return p.all.ErrorOrNil()
 }
 
-// key writes a name as a part of a path of keys.
-func key(name string) string {
-	if name != "" && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == "" {
-		return name
-	}
-	return strconv.Quote(name)
-}
-
+// keys returns the names in a table, in order.
 func keys[T any](m map[string]T) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -95,14 +88,14 @@ func known[T any](p *problems, setting, table, name string, m map[string]T) {
 		return
 	}
 	if len(m) == 0 {
-		p.addf(setting, "there is no [%s.%s]", table, key(name))
+		p.addf(setting, "there is no [%s.%s]", table, join("", name))
 		return
 	}
-	p.addf(setting, "there is no [%s.%s]: there is %s", table, key(name), strings.Join(keys(m), ", "))
+	p.addf(setting, "there is no [%s.%s]: there is %s", table, join("", name), strings.Join(keys(m), ", "))
 }
 
 // Listeners returns all of them, those of Listen included.
-func (c *Root) Listeners() []*Listener {
+func (c *Config) Listeners() []*Listener {
 	var all []*Listener
 	for _, addr := range c.Listen {
 		all = append(all, &Listener{Address: addr})
@@ -117,7 +110,7 @@ func (c *Root) Listeners() []*Listener {
 // DefaultListen is reachable from this machine only.
 const DefaultListen = "127.0.0.1:8080"
 
-func (c *Root) checkListeners(p *problems) {
+func (c *Config) checkListeners(p *problems) {
 	seen := make(map[string]bool)
 	for i, l := range c.Listeners() {
 		setting := fmt.Sprintf("listener[%d]", i-len(c.Listen))
@@ -166,7 +159,7 @@ func checkAddress(addr string) error {
 }
 
 // checkRoutes checks each, and that they get along.
-func (c *Root) checkRoutes(p *problems) {
+func (c *Config) checkRoutes(p *problems) {
 	if len(c.Route) == 0 {
 		p.addf("route", "nothing to serve: add a [[route]]")
 	}
@@ -238,7 +231,7 @@ func (r *Route) endpoints() []string {
 	return keys
 }
 
-func (r *Route) check(c *Root, p *problems, at string) {
+func (r *Route) check(c *Config, p *problems, at string) {
 	endpoints := r.endpoints()
 	switch {
 	case len(endpoints) == 0 && r.Files == nil:
@@ -265,7 +258,7 @@ func (r *Route) check(c *Root, p *problems, at string) {
 	}
 	parts := route.Parts(r.Path)
 	for _, name := range keys(r.Match) {
-		setting := at + ".match." + key(name)
+		setting := join(at+".match", name)
 		if !slices.Contains(parts, name) {
 			p.addf(setting, "the path %s has no part {%s}", r.Path, name)
 		}
@@ -301,7 +294,7 @@ func checkOrigins(p *problems, at string, origins []string) {
 }
 
 // check finds what is wrong with a set of backends.
-func (b *Backends) check(c *Root, p *problems, at string) {
+func (b *Backends) check(c *Config, p *problems, at string) {
 	given := 0
 	for _, set := range []bool{len(b.Servers)+len(b.Server) > 0, b.Pool != ""} {
 		if set {
@@ -335,7 +328,7 @@ func (b *Backends) check(c *Root, p *problems, at string) {
 }
 
 // check finds what is wrong with where requests go.
-func (t *Target) check(c *Root, p *problems, at string) {
+func (t *Target) check(c *Config, p *problems, at string) {
 	given := 0
 	for _, set := range []bool{t.Backends != "", len(t.Servers) > 0, t.Pool != ""} {
 		if set {
@@ -405,7 +398,7 @@ func same(a, b string) bool {
 }
 
 // Serves says what answers the route, in a few words.
-func (r *Route) Serves(c *Root) (key, what string) {
+func (r *Route) Serves(c *Config) (key, what string) {
 	target := func(t *Target) string {
 		switch {
 		case t.Backends != "":
@@ -461,7 +454,7 @@ func (r *Route) targets() []*Target {
 }
 
 // Uses returns the programs, pools and sets of backends that the route names, and those that they name.
-func (r *Route) Uses(c *Root) (programs map[string]*Program, pools map[string]*Pool, backends map[string]*Backends) {
+func (r *Route) Uses(c *Config) (programs map[string]*Program, pools map[string]*Pool, backends map[string]*Backends) {
 	programs, pools, backends = map[string]*Program{}, map[string]*Pool{}, map[string]*Backends{}
 	add := func(pool string) {
 		if p := c.Pool[pool]; p != nil {

@@ -27,8 +27,8 @@ func tree(t *testing.T, files ...string) {
 }
 
 // allRight is a configuration in which everything is right.
-func allRight() *Root {
-	c := New[Root]()
+func allRight() *Config {
+	c := New[Config]()
 	r := New[Route]()
 	r.Stdio = New[Stdio]()
 	r.Stdio.Command = []string{"cat"}
@@ -43,12 +43,12 @@ func allRight() *Root {
 }
 
 // with makes the route have one other endpoint.
-func with(c *Root, change func(*Route)) {
+func with(c *Config, change func(*Route)) {
 	c.Route[0].Stdio = nil
 	change(c.Route[0])
 }
 
-func add(c *Root, change func(*Route)) {
+func add(c *Config, change func(*Route)) {
 	r := New[Route]()
 	r.Stdio = New[Stdio]()
 	r.Stdio.Program = "p"
@@ -60,117 +60,117 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 	tree(t, "file", "dir/x", "run.sh")
 	for _, test := range []struct {
 		name   string
-		change func(*Root)
+		change func(*Config)
 		want   []string // "setting: part of the reason"
 	}{
-		{"an example is right", func(c *Root) {}, nil},
-		{"only files", func(c *Root) { with(c, func(r *Route) { r.Files = &Files{Root: "dir"} }) }, nil},
-		{"a directory of programs and files", func(c *Root) {
+		{"an example is right", func(c *Config) {}, nil},
+		{"only files", func(c *Config) { with(c, func(r *Route) { r.Files = &Files{Root: "dir"} }) }, nil},
+		{"a directory of programs and files", func(c *Config) {
 			c.Route[0].Stdio.Command, c.Route[0].Stdio.Programs, c.Route[0].Files = nil, "dir", &Files{Root: "."}
 		}, nil},
-		{"a pool", func(c *Root) {
+		{"a pool", func(c *Config) {
 			with(c, func(r *Route) { r.FastCGI = New[FastCGI](); r.FastCGI.Pool = "l" })
 		}, nil},
-		{"named parts", func(c *Root) {
+		{"named parts", func(c *Config) {
 			c.Route[0].Path = "/{room}"
 			c.Route[0].Match = map[string]string{"room": "[a-z]+"}
 			c.Route[0].Stdio.Command = []string{"cat", "{room}", "{other}"}
 		}, nil},
 
-		{"nothing to serve", func(c *Root) { c.Route = nil }, []string{"route: nothing to serve"}},
-		{"nothing answers", func(c *Root) { c.Route[0].Stdio = nil }, []string{"route[0]: nothing answers"}},
-		{"two endpoints", func(c *Root) { c.Route[0].CGI = New[CGI](); c.Route[0].CGI.Path = "run.sh" }, []string{"route[0].cgi: excludes stdio"}},
-		{"files beside a backend", func(c *Root) {
+		{"nothing to serve", func(c *Config) { c.Route = nil }, []string{"route: nothing to serve"}},
+		{"nothing answers", func(c *Config) { c.Route[0].Stdio = nil }, []string{"route[0]: nothing answers"}},
+		{"two endpoints", func(c *Config) { c.Route[0].CGI = New[CGI](); c.Route[0].CGI.Path = "run.sh" }, []string{"route[0].cgi: excludes stdio"}},
+		{"files beside a backend", func(c *Config) {
 			with(c, func(r *Route) { r.SCGI = New[SCGI](); r.SCGI.Backends = "b"; r.Files = &Files{Root: "dir"} })
 		}, []string{"route[0].files: scgi answers all requests"}},
-		{"a program and a directory", func(c *Root) { c.Route[0].Stdio.Programs = "dir" }, []string{"route[0].stdio.programs: a program (cat) and a directory"}},
-		{"a missing program", func(c *Root) { c.Route[0].Stdio.Command = []string{"no such program"} }, []string{`route[0].stdio.command: program "no such program": not found in PATH`}},
-		{"no program", func(c *Root) { c.Route[0].Stdio.Command = nil }, []string{"route[0].stdio.command: nothing to run"}},
-		{"a program that is not named", func(c *Root) { c.Route[0].Stdio.Command, c.Route[0].Stdio.Program = nil, "q" }, []string{"route[0].stdio.program: there is no [program.q]: there is p"}},
-		{"a name that needs quotes", func(c *Root) { c.Program["x y"] = New[Program](); c.Program["x y"].Stop = "now" }, []string{`program."x y".stop: `}},
-		{"a part chooses the program", func(c *Root) { c.Route[0].Path = "/{p}"; c.Route[0].Stdio.Command = []string{"./{p}"} },
+		{"a program and a directory", func(c *Config) { c.Route[0].Stdio.Programs = "dir" }, []string{"route[0].stdio.programs: a program (cat) and a directory"}},
+		{"a missing program", func(c *Config) { c.Route[0].Stdio.Command = []string{"no such program"} }, []string{`route[0].stdio.command: program "no such program": not found in PATH`}},
+		{"no program", func(c *Config) { c.Route[0].Stdio.Command = nil }, []string{"route[0].stdio.command: nothing to run"}},
+		{"a program that is not named", func(c *Config) { c.Route[0].Stdio.Command, c.Route[0].Stdio.Program = nil, "q" }, []string{"route[0].stdio.program: there is no [program.q]: there is p"}},
+		{"a name that needs quotes", func(c *Config) { c.Program["x y"] = New[Program](); c.Program["x y"].Stop = "now" }, []string{`program."x y".stop: `}},
+		{"a part chooses the program", func(c *Config) { c.Route[0].Path = "/{p}"; c.Route[0].Stdio.Command = []string{"./{p}"} },
 			[]string{"route[0].stdio.command: program \"./{p}\"", "route[0].stdio.command: {p} chooses the program itself"}},
-		{"a match for a part that is not there", func(c *Root) { c.Route[0].Match = map[string]string{"x": "["} }, []string{"route[0].match.x: the path / has no part {x}", "route[0].match.x: error parsing"}},
-		{"a file as directory", func(c *Root) { with(c, func(r *Route) { r.Files = &Files{Root: "file"} }) }, []string{"route[0].files.root: file: not a directory"}},
-		{"programs served as files", func(c *Root) {
+		{"a match for a part that is not there", func(c *Config) { c.Route[0].Match = map[string]string{"x": "["} }, []string{"route[0].match.x: the path / has no part {x}", "route[0].match.x: error parsing"}},
+		{"a file as directory", func(c *Config) { with(c, func(r *Route) { r.Files = &Files{Root: "file"} }) }, []string{"route[0].files.root: file: not a directory"}},
+		{"programs served as files", func(c *Config) {
 			c.Route[0].Stdio.Command, c.Route[0].Stdio.Programs, c.Route[0].Files = nil, "dir", &Files{Root: "dir/"}
 		}, []string{"route[0].files.root: it is the directory of programs as well"}},
-		{"hosts", func(c *Root) { c.Route[0].Host = []string{"example.com:80", "*", "a.*.b"} }, []string{"route[0].host: \"example.com:80\"", "route[0].host: \"*\"", "route[0].host: \"a.*.b\""}},
-		{"suffixes and methods", func(c *Root) { c.Route[0].Suffix, c.Route[0].Methods = []string{"a/b"}, []string{"get"} }, []string{"route[0].suffix: ", "route[0].methods: "}},
-		{"a bad path", func(c *Root) { c.Route[0].Path = "x" }, []string{`route[0].path: path "x" does not begin with a slash`}},
-		{"the same path twice", func(c *Root) { add(c, func(r *Route) {}) }, []string{"route[1].path: \"/\" and \"/\" are for the same requests: change one of them (the other one is route[0])"}},
-		{"paths that cross", func(c *Root) {
+		{"hosts", func(c *Config) { c.Route[0].Host = []string{"example.com:80", "*", "a.*.b"} }, []string{"route[0].host: \"example.com:80\"", "route[0].host: \"*\"", "route[0].host: \"a.*.b\""}},
+		{"suffixes and methods", func(c *Config) { c.Route[0].Suffix, c.Route[0].Methods = []string{"a/b"}, []string{"get"} }, []string{"route[0].suffix: ", "route[0].methods: "}},
+		{"a bad path", func(c *Config) { c.Route[0].Path = "x" }, []string{`route[0].path: path "x" does not begin with a slash`}},
+		{"the same path twice", func(c *Config) { add(c, func(r *Route) {}) }, []string{"route[1].path: \"/\" and \"/\" are for the same requests: change one of them (the other one is route[0])"}},
+		{"paths that cross", func(c *Config) {
 			c.Route[0].Path = "/a/{x}"
 			add(c, func(r *Route) { r.Path = "/{y}/b" })
 		}, []string{"route[1].path: \"/a/{x}\" and \"/{y}/b\" have requests in common"}},
-		{"origins", func(c *Root) { c.Route[0].Origins = []string{"any", "https://x.example"} }, []string{`route[0].origins: "any" makes the other origins meaningless`}},
-		{"an origin with a path", func(c *Root) { c.Route[0].Origins = []string{"https://x.example/y"} }, []string{"route[0].origins: "}},
-		{"subprotocols", func(c *Root) { c.Route[0].Subprotocols = []string{"a b"} }, []string{`route[0].subprotocols: "a b" is not a token`}},
-		{"headers", func(c *Root) { c.Headers, c.Route[0].Headers = []string{"X y"}, []string{"a: b\r\nc: d"} }, []string{`headers: "X y" is not Name: value`, "route[0].headers: "}},
+		{"origins", func(c *Config) { c.Route[0].Origins = []string{"any", "https://x.example"} }, []string{`route[0].origins: "any" makes the other origins meaningless`}},
+		{"an origin with a path", func(c *Config) { c.Route[0].Origins = []string{"https://x.example/y"} }, []string{"route[0].origins: "}},
+		{"subprotocols", func(c *Config) { c.Route[0].Subprotocols = []string{"a b"} }, []string{`route[0].subprotocols: "a b" is not a token`}},
+		{"headers", func(c *Config) { c.Headers, c.Route[0].Headers = []string{"X y"}, []string{"a: b\r\nc: d"} }, []string{`headers: "X y" is not Name: value`, "route[0].headers: "}},
 
-		{"bad addresses", func(c *Root) { c.Listen = []string{"8080", "h:x", "h:70000", "unix:", "::1:80"} },
+		{"bad addresses", func(c *Config) { c.Listen = []string{"8080", "h:x", "h:70000", "unix:", "::1:80"} },
 			[]string{`listen: "8080" is not`, `listen: "h:x" has no port`, `listen: "h:70000" has no port`, `listen: "unix:" needs a path`, `listen: "::1:80" is not`}},
-		{"the same address twice", func(c *Root) { c.Listen, c.Listener = []string{"[::1]:80"}, []*Listener{{Address: "[::1]:80"}} }, []string{"listener[0].address: \"[::1]:80\" is given twice"}},
-		{"any free port twice", func(c *Root) { c.Listen = []string{"[::1]:0", "[::1]:0"} }, nil},
-		{"a certificate without key", func(c *Root) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file"}} }, []string{"listener[0].certificate: a certificate needs its key"}},
-		{"a missing key", func(c *Root) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "no"}} }, []string{"listener[0].key: no: no such file"}},
-		{"not a certificate", func(c *Root) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: tls: "}},
-		{"permissions of TCP", func(c *Root) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
-		{"negative limits", func(c *Root) { c.MaxProcesses, c.StartRate = -1, -1 }, []string{"max_processes: negative", "start_rate: negative"}},
+		{"the same address twice", func(c *Config) { c.Listen, c.Listener = []string{"[::1]:80"}, []*Listener{{Address: "[::1]:80"}} }, []string{"listener[0].address: \"[::1]:80\" is given twice"}},
+		{"any free port twice", func(c *Config) { c.Listen = []string{"[::1]:0", "[::1]:0"} }, nil},
+		{"a certificate without key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file"}} }, []string{"listener[0].certificate: a certificate needs its key"}},
+		{"a missing key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "no"}} }, []string{"listener[0].key: no: no such file"}},
+		{"not a certificate", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: tls: "}},
+		{"permissions of TCP", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
+		{"negative limits", func(c *Config) { c.MaxProcesses, c.StartRate = -1, -1 }, []string{"max_processes: negative", "start_rate: negative"}},
 
-		{"limits of a program", func(c *Root) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p: unknown limit "x"`}},
-		{"a limit that is no number", func(c *Root) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},
-		{"a ladder", func(c *Root) { c.Program["p"].Stop = "now" }, []string{`program.p.stop: "now" is no step`}},
-		{"environment", func(c *Root) { c.Program["p"].Env = map[string]string{"A=": "1"} }, []string{`program.p.env."A=": not the name`}},
-		{"a directory to work in", func(c *Root) { c.Program["p"].Directory = "no" }, []string{"program.p.directory: no: no such file or directory"}},
-		{"contradictory streams", func(c *Root) { s := c.Route[0].Stdio; s.StderrToClient, s.Framing.Framing = true, "raw" }, []string{"route[0].stdio: passing stderr on"}},
-		{"a close code nobody may send", func(c *Root) { c.Route[0].Stdio.CloseCodes = map[string]int{"3": 1006} }, []string{"route[0].stdio: close code 1006"}},
-		{"an exit status that does not exist", func(c *Root) { c.Route[0].Stdio.CloseCodes = map[string]int{"300": 4000} }, []string{`route[0].stdio: "300" is neither an exit status nor signal`}},
-		{"watching a directory", func(c *Root) { s := c.Route[0].Stdio; s.Command, s.Programs, s.Watch = nil, "dir", true }, []string{"route[0].stdio.watch: needs a program"}},
-		{"spares of a directory", func(c *Root) { s := c.Route[0].Stdio; s.Command, s.Programs, s.Spare = nil, "dir", 1 }, []string{"route[0].stdio.spare: needs one program"}},
+		{"limits of a program", func(c *Config) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p: unknown limit "x"`}},
+		{"a limit that is no number", func(c *Config) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},
+		{"a ladder", func(c *Config) { c.Program["p"].Stop = "now" }, []string{`program.p.stop: "now" is no step`}},
+		{"environment", func(c *Config) { c.Program["p"].Env = map[string]string{"A=": "1"} }, []string{`program.p.env."A=": not the name`}},
+		{"a directory to work in", func(c *Config) { c.Program["p"].Directory = "no" }, []string{"program.p.directory: no: no such file or directory"}},
+		{"contradictory streams", func(c *Config) { s := c.Route[0].Stdio; s.StderrToClient, s.Framing.Framing = true, "raw" }, []string{"route[0].stdio: passing stderr on"}},
+		{"a close code nobody may send", func(c *Config) { c.Route[0].Stdio.CloseCodes = map[string]int{"3": 1006} }, []string{"route[0].stdio: close code 1006"}},
+		{"an exit status that does not exist", func(c *Config) { c.Route[0].Stdio.CloseCodes = map[string]int{"300": 4000} }, []string{`route[0].stdio: "300" is neither an exit status nor signal`}},
+		{"watching a directory", func(c *Config) { s := c.Route[0].Stdio; s.Command, s.Programs, s.Watch = nil, "dir", true }, []string{"route[0].stdio.watch: needs a program"}},
+		{"spares of a directory", func(c *Config) { s := c.Route[0].Stdio; s.Command, s.Programs, s.Spare = nil, "dir", 1 }, []string{"route[0].stdio.spare: needs one program"}},
 
-		{"a pool of nothing", func(c *Root) { c.Pool["l"].Program = "" }, []string{"pool.l.command: nothing to run"}},
-		{"a pool of an unknown program", func(c *Root) { c.Pool["l"].Program = "x" }, []string{"pool.l.program: there is no [program.x]"}},
-		{"a pool without room", func(c *Root) { c.Pool["l"].Max = 0 }, []string{"pool.l.max: 0 is less than 1"}},
-		{"a dynamic pool", func(c *Root) { l := c.Pool["l"]; l.Scaling, l.Min, l.MinSpare, l.MaxSpare = "dynamic", 5, 1, 0 }, []string{"pool.l.min: 5 is more than max = 4"}},
-		{"spare workers", func(c *Root) { l := c.Pool["l"]; l.Scaling, l.MinSpare = "dynamic", 3 }, []string{"pool.l.min_spare: 3 is more than max_spare = 2"}},
-		{"a shared socket", func(c *Root) { c.Pool["l"].Shared, c.Pool["l"].Scaling = true, "ondemand" }, []string{"pool.l.shared: "}},
-		{"an address of a pool", func(c *Root) { c.Pool["l"].Address = "x" }, []string{`pool.l.address: "x" is not HOST:PORT`}},
+		{"a pool of nothing", func(c *Config) { c.Pool["l"].Program = "" }, []string{"pool.l.command: nothing to run"}},
+		{"a pool of an unknown program", func(c *Config) { c.Pool["l"].Program = "x" }, []string{"pool.l.program: there is no [program.x]"}},
+		{"a pool without room", func(c *Config) { c.Pool["l"].Max = 0 }, []string{"pool.l.max: 0 is less than 1"}},
+		{"a dynamic pool", func(c *Config) { l := c.Pool["l"]; l.Scaling, l.Min, l.MinSpare, l.MaxSpare = "dynamic", 5, 1, 0 }, []string{"pool.l.min: 5 is more than max = 4"}},
+		{"spare workers", func(c *Config) { l := c.Pool["l"]; l.Scaling, l.MinSpare = "dynamic", 3 }, []string{"pool.l.min_spare: 3 is more than max_spare = 2"}},
+		{"a shared socket", func(c *Config) { c.Pool["l"].Shared, c.Pool["l"].Scaling = true, "ondemand" }, []string{"pool.l.shared: "}},
+		{"an address of a pool", func(c *Config) { c.Pool["l"].Address = "x" }, []string{`pool.l.address: "x" is not HOST:PORT`}},
 
-		{"no addresses", func(c *Root) { c.Backends["b"].Servers = nil }, []string{"backends.b: there are no addresses"}},
-		{"addresses and a pool", func(c *Root) { c.Backends["b"].Pool = "l" }, []string{"backends.b.pool: excludes servers"}},
-		{"an unknown pool", func(c *Root) { c.Backends["b"].Servers, c.Backends["b"].Pool = nil, "z" }, []string{"backends.b.pool: there is no [pool.z]: there is l"}},
-		{"an address that is none", func(c *Root) { c.Backends["b"].Servers = []string{"x"} }, []string{"backends.b.servers: "}},
-		{"a weight", func(c *Root) { c.Backends["b"].Server = []*Server{{Address: "a:1", Weight: 0}} }, []string{"backends.b.server[0].weight: 0 is less than 1"}},
-		{"a hash of nothing", func(c *Root) { c.Backends["b"].Balance = "cookie" }, []string{"backends.b.hash_name: "}},
-		{"two targets", func(c *Root) {
+		{"no addresses", func(c *Config) { c.Backends["b"].Servers = nil }, []string{"backends.b: there are no addresses"}},
+		{"addresses and a pool", func(c *Config) { c.Backends["b"].Pool = "l" }, []string{"backends.b.pool: excludes servers"}},
+		{"an unknown pool", func(c *Config) { c.Backends["b"].Servers, c.Backends["b"].Pool = nil, "z" }, []string{"backends.b.pool: there is no [pool.z]: there is l"}},
+		{"an address that is none", func(c *Config) { c.Backends["b"].Servers = []string{"x"} }, []string{"backends.b.servers: "}},
+		{"a weight", func(c *Config) { c.Backends["b"].Server = []*Server{{Address: "a:1", Weight: 0}} }, []string{"backends.b.server[0].weight: 0 is less than 1"}},
+		{"a hash of nothing", func(c *Config) { c.Backends["b"].Balance = "cookie" }, []string{"backends.b.hash_name: "}},
+		{"two targets", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Backends = "l", "b" })
 		}, []string{"route[0].tunnel: give one of backends, servers and pool"}},
-		{"tokens and a target", func(c *Root) {
+		{"tokens and a target", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Tokens = "l", "none" })
 		}, []string{"route[0].tunnel.tokens: excludes", "route[0].tunnel.tokens: none: no such file"}},
 
-		{"CGI", func(c *Root) {
+		{"CGI", func(c *Config) {
 			with(c, func(r *Route) {
 				r.CGI = New[CGI]()
 				r.CGI.Path, r.CGI.Program, r.CGI.Interpreters, r.CGI.Sendfile = "no", "p", map[string]string{".x": "no such"}, []Path{"no"}
 			})
 		}, []string{"route[0].cgi.path: no: no such file", `route[0].cgi.program: "p" has a command of its own`, `route[0].cgi.interpreters.".x": program "no such"`, "route[0].cgi.sendfile: no: no such"}},
-		{"a script that nobody may run", func(c *Root) { with(c, func(r *Route) { r.CGI = New[CGI](); r.CGI.Path = "file" }) }, []string{"route[0].cgi.path: "}},
-		{"FastCGI", func(c *Root) {
+		{"a script that nobody may run", func(c *Config) { with(c, func(r *Route) { r.CGI = New[CGI](); r.CGI.Path = "file" }) }, []string{"route[0].cgi.path: "}},
+		{"FastCGI", func(c *Config) {
 			with(c, func(r *Route) {
 				f := New[FastCGI]()
 				f.Backends, f.Index, f.SplitPath, f.Authorizer = "b", "a/b", []string{""}, New[Target]()
 				f.Framing, f.Upgrade, r.FastCGI = "lines", true, f
 			})
 		}, []string{`route[0].fastcgi.index: "a/b" is not the name`, "route[0].fastcgi.index: needs root", "route[0].fastcgi.split_path: ", "route[0].fastcgi.authorizer: give one of", "route[0].fastcgi.framing: excludes upgrade"}},
-		{"proxy", func(c *Root) {
+		{"proxy", func(c *Config) {
 			with(c, func(r *Route) {
 				r.Proxy = New[Proxy]()
 				r.Proxy.Servers, r.Proxy.StripPrefix, r.Proxy.RequestHeaders = []string{"x"}, "app/", []string{"x"}
 			})
 		}, []string{"route[0].proxy.servers: ", "route[0].proxy.strip_prefix: ", "route[0].proxy.request_headers: "}},
-		{"three at once", func(c *Root) {
+		{"three at once", func(c *Config) {
 			c.MaxProcesses = -1
 			c.Program["p"].Nice = 99
 			c.Route[0].Path = ""

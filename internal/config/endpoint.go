@@ -15,7 +15,7 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-func (r *Route) checkEndpoint(c *Root, p *problems, at string) {
+func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 	switch {
 	case r.Stdio != nil:
 		r.Stdio.check(c, r, p, at+".stdio")
@@ -60,7 +60,7 @@ func checkIndex(name string) error {
 	return nil
 }
 
-func (s *Stdio) check(c *Root, r *Route, p *problems, at string) {
+func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 	known(p, at+".program", "program", s.Program, c.Program)
 	command := s.Argv(c)
 	switch {
@@ -115,7 +115,7 @@ func checkParts(r *Route, p *problems, at string, command []string, env map[stri
 }
 
 // Argv is the command of the program, from one place or the other.
-func (s *Stdio) Argv(c *Root) []string {
+func (s *Stdio) Argv(c *Config) []string {
 	if len(s.Command) > 0 {
 		return s.Command
 	}
@@ -126,7 +126,7 @@ func (s *Stdio) Argv(c *Root) []string {
 }
 
 // Settings returns the program of that name, or one that says nothing.
-func (c *Root) Settings(name string) *Program {
+func (c *Config) Settings(name string) *Program {
 	if g := c.Program[name]; g != nil {
 		return g
 	}
@@ -134,7 +134,7 @@ func (c *Root) Settings(name string) *Program {
 }
 
 // Options returns them in the terms of package stdio.
-func (s *Stdio) Options(c *Root) (stdio.Options, error) {
+func (s *Stdio) Options(c *Config) (stdio.Options, error) {
 	f, err := s.Framing.Options()
 	o := stdio.Options{
 		Options: f, PassStderr: s.StderrToClient, Events: s.Events,
@@ -212,14 +212,14 @@ func (r *Responder) check(p *problems, at string) {
 	}
 }
 
-func (g *CGI) check(c *Root, r *Route, p *problems, at string) {
+func (g *CGI) check(c *Config, r *Route, p *problems, at string) {
 	p.add(at+".path", checkCGI(g.Path, g.Interpreters))
 	known(p, at+".program", "program", g.Program, c.Program)
 	if s := c.Program[g.Program]; s != nil && len(s.Command) > 0 {
 		p.addf(at+".program", "%q has a command of its own; cgi runs what path names", g.Program)
 	}
 	for _, suffix := range keys(g.Interpreters) {
-		setting := at + ".interpreters." + key(suffix)
+		setting := join(at+".interpreters", suffix)
 		if suffix == "" {
 			p.addf(setting, "needs the end of a name, like .py")
 		}
@@ -240,14 +240,14 @@ func (g *CGI) IsDir() bool {
 	return err == nil && info.IsDir()
 }
 
-func (s *SCGI) check(c *Root, p *problems, at string) {
+func (s *SCGI) check(c *Config, p *problems, at string) {
 	s.Target.check(c, p, at)
 	s.Responder.check(p, at)
 	checkRoot(p, at, s.Root, s.Index)
 	checkTerminated(p, at, &s.Terminated, &s.Responder)
 }
 
-func (f *FastCGI) check(c *Root, p *problems, at string) {
+func (f *FastCGI) check(c *Config, p *problems, at string) {
 	f.Target.check(c, p, at)
 	f.Responder.check(p, at)
 	if f.Docroot == "" || f.Root != "" {
@@ -291,7 +291,7 @@ func (t *Tunnel) Options() (*framing.Options, error) {
 	return &o, err
 }
 
-func (t *Tunnel) check(c *Root, p *problems, at string) {
+func (t *Tunnel) check(c *Config, p *problems, at string) {
 	if t.Tokens == "" {
 		t.Target.check(c, p, at)
 		return

@@ -112,7 +112,7 @@ func (t table) String() string {
 }
 
 // tables returns all tables, each in front of those in it.
-func tables() []table { return tablesOf("", reflect.TypeFor[Root]()) }
+func tables() []table { return tablesOf("", reflect.TypeFor[Config]()) }
 
 func tablesOf(path string, t reflect.Type) []table {
 	header := path

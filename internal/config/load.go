@@ -21,8 +21,8 @@ const maxFile = 16 << 20
 // the default values; relative names of files are as seen from where the server runs; Include is empty, because it has been
 // followed. Whether it makes sense is for others to check.
 //
-// The error has all that is wrong, as a *multierror.Error of *[Located]; the Root is then nil. There always is a Source.
-func Load(file string) (*Root, *Source, error) {
+// The error has all that is wrong, as a *multierror.Error of *[Located]; the Config is then nil. There always is a Source.
+func Load(file string) (*Config, *Source, error) {
 	l := &loader{source: newSource()}
 	var wrong mistakes
 	tree, err := l.file(file, nil)
@@ -30,7 +30,7 @@ func Load(file string) (*Root, *Source, error) {
 		wrong = append(wrong, l.source.locate(&Problem{Err: err}, Position{File: file}))
 		return nil, l.source, wrong.err()
 	}
-	root := New[Root]()
+	root := New[Config]()
 	d := &decoder{source: l.source, broken: l.broken}
 	d.table(reflect.ValueOf(root).Elem(), tree, "")
 	root.Include = nil
@@ -108,7 +108,7 @@ func (l *loader) include(tree, item *node, setting string, chain []string) {
 			l.add(item.at, setting, "%s: %w", file, err)
 			continue
 		}
-		l.merge(tree, sub, reflect.TypeFor[Root](), "")
+		l.merge(tree, sub, reflect.TypeFor[Config](), "")
 	}
 }
 

@@ -100,7 +100,7 @@ func TestTwelveMistakesAreTwelveProblems(t *testing.T) {
 	}
 }
 
-func load(t *testing.T, archive string) (*Root, *Source) {
+func load(t *testing.T, archive string) (*Config, *Source) {
 	t.Helper()
 	in(t, txtar.Parse([]byte(archive)))
 	root, source, err := Load("wspawn.toml")
@@ -112,7 +112,7 @@ func load(t *testing.T, archive string) (*Root, *Source) {
 
 func TestEmptyFileHasTheDefaults(t *testing.T) {
 	root, _ := load(t, "-- wspawn.toml --\n")
-	if diff := cmp.Diff(New[Root](), root); diff != "" {
+	if diff := cmp.Diff(New[Config](), root); diff != "" {
 		t.Error(diff)
 	}
 	if root.Log.Level != "info" || root.MaxProcesses != 1024 || root.Drain.String() != "15s" {
@@ -169,7 +169,7 @@ servers = ["z"]
 [program.env]
 command = ["env"]
 `)
-	want := New[Root]()
+	want := New[Config]()
 	want.Listen = []string{"127.0.0.1:8081", "unix:/run/x", "${PORT}", "a$${b", ":1", "y:1", "a", "b"}
 	want.Drain = Duration(5e9)
 	want.StartRate = 5

@@ -15,7 +15,7 @@ import (
 
 // Print writes a configuration as a file that Load reads again, with every value that is not said but holds. What has no
 // value is left away. Relative names of files are as seen from where the server runs, so that there is the place of the file.
-func Print(w io.Writer, root *Root) error {
+func Print(w io.Writer, root *Config) error {
 	p := printer{w: bufio.NewWriter(w)}
 	p.table("", "", reflect.ValueOf(root).Elem())
 	return p.w.Flush()

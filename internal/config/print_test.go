@@ -13,7 +13,7 @@ import (
 )
 
 // printed writes a configuration to wspawn.toml and loads it.
-func printed(t *testing.T, root *Root) (*Root, string) {
+func printed(t *testing.T, root *Config) (*Config, string) {
 	t.Helper()
 	var b bytes.Buffer
 	if err := Print(&b, root); err != nil {
@@ -33,7 +33,7 @@ func TestPrintedConfigurationIsTheSame(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		root := New[Root]()
+		root := New[Config]()
 		scatter(r, reflect.ValueOf(root).Elem(), field{})
 		root.Include = nil
 		again, text := printed(t, root)
@@ -115,7 +115,7 @@ func word(r *rand.Rand) string {
 
 func TestPrintIsReadable(t *testing.T) {
 	t.Chdir(t.TempDir())
-	root := New[Root]()
+	root := New[Config]()
 	root.Listen = []string{"127.0.0.1:8080"}
 	root.Route = []*Route{New[Route]()}
 	root.Route[0].Files = New[Files]()

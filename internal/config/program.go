@@ -21,7 +21,7 @@ func (g *Program) check(p *problems, at string) {
 	}
 	for _, name := range keys(g.Env) {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(g.Env[name], "\x00") {
-			p.addf(at+".env."+key(name), "not the name of a variable")
+			p.addf(join(at+".env", name), "not the name of a variable")
 		}
 	}
 	p.add(at+".directory", directory(g.Directory))
@@ -98,7 +98,7 @@ func (g *Program) Environ() []string {
 	return env
 }
 
-func (l *Pool) check(c *Root, p *problems, at string) {
+func (l *Pool) check(c *Config, p *problems, at string) {
 	known(p, at+".program", "program", l.Program, c.Program)
 	command := l.Command
 	if g := c.Program[l.Program]; g != nil {

@@ -152,7 +152,7 @@ type object = map[string]any
 
 // schema makes the JSON Schema.
 func (c comments) schema(t *testing.T) []byte {
-	top := c.object(reflect.TypeFor[Root]())
+	top := c.object(reflect.TypeFor[Config]())
 	top["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	top["title"] = "wspawn"
 	top["description"] = "The configuration file of wspawn."
@@ -283,7 +283,7 @@ func (c comments) reference(t *testing.T) []byte {
 		titles[typ] = enumerate(list, "and")
 	}
 	b.WriteString("\n## At the top of the file\n\n")
-	c.keys(b, reflect.TypeFor[Root](), titles)
+	c.keys(b, reflect.TypeFor[Config](), titles)
 	for _, typ := range order {
 		fmt.Fprintf(b, "\n## %s\n\n%s\n\n", titles[typ], c[typ.Name()])
 		c.keys(b, typ, titles)

@@ -19,7 +19,7 @@ func TestSchemaAllowsWhatIsPrinted(t *testing.T) {
 	s := parseSchema(t)
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		root := New[Root]()
+		root := New[Config]()
 		scatter(r, reflect.ValueOf(root).Elem(), field{})
 		_, text := printed(t, root)
 		if wrong := s.check(t, text); wrong != "" {

@@ -51,7 +51,7 @@ func (l *Located) Error() string {
 // Unwrap returns the problem.
 func (l *Located) Unwrap() error { return l.Problem }
 
-// A Source knows where the settings of a [Root] were said. A nil Source knows no place. It does not change
+// A Source knows where the settings of a [Config] were said. A nil Source knows no place. It does not change
 // once Load has returned it.
 type Source struct {
 	files       []string            // in the order they were read

@@ -44,7 +44,7 @@ type Host struct {
 	table    atomic.Pointer[table] // what answers new requests
 
 	mu        sync.Mutex // guards the fields below
-	c         *config.Root
+	c         *config.Config
 	listeners []*listener
 	old       []*service // of tables before this one, with sessions that go on
 	serving   sync.WaitGroup
@@ -55,7 +55,7 @@ type Host struct {
 }
 
 // New checks the configuration and opens the listeners. Nothing is answered before Run.
-func New(c *config.Root, o Options) (_ *Host, err error) {
+func New(c *config.Config, o Options) (_ *Host, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (h *Host) watch() {
 
 // Reload replaces the configuration by another one. It is checked as a whole first: with an error, nothing has
 // changed. Sessions keep what they have; so do routes, pools and sets of backends that both configurations have.
-func (h *Host) Reload(c *config.Root) error {
+func (h *Host) Reload(c *config.Config) error {
 	if err := c.Check(); err != nil {
 		return err
 	}

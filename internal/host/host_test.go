@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // run starts a server for a program and returns it; it is stopped at the end of the test.
-func run(t *testing.T, c *config.Root) (h *Host, stop func() error) {
+func run(t *testing.T, c *config.Config) (h *Host, stop func() error) {
 	t.Helper()
 	h, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -51,8 +51,8 @@ func run(t *testing.T, c *config.Root) (h *Host, stop func() error) {
 	return h, stop
 }
 
-func settings(command ...string) *config.Root {
-	c := config.New[config.Root]()
+func settings(command ...string) *config.Config {
+	c := config.New[config.Config]()
 	r := config.New[config.Route]()
 	c.Listen, c.Route = []string{"127.0.0.1:0"}, []*config.Route{r}
 	c.Program = map[string]*config.Program{"p": config.New[config.Program]()}

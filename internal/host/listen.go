@@ -41,7 +41,7 @@ type listener struct {
 
 // listen opens the listeners of a configuration, and takes over those of before that it still has. Certificates are
 // read again: they are used for new connections.
-func (h *Host) listen(c *config.Root, before []*listener) (all []*listener, err error) {
+func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, err error) {
 	defer func() {
 		if err != nil {
 			h.dropListeners(all, before)

@@ -32,8 +32,8 @@ func filesRoute(path, dir string) *config.Route {
 }
 
 // routes makes a configuration of some.
-func routes(all ...*config.Route) *config.Root {
-	c := config.New[config.Root]()
+func routes(all ...*config.Route) *config.Config {
+	c := config.New[config.Config]()
 	c.Listen, c.Route, c.MaxProcesses = []string{"127.0.0.1:0"}, all, 0
 	return c
 }
@@ -95,9 +95,9 @@ func TestReloadChangesWhatIsNewAndKeepsWhatIsThere(t *testing.T) {
 func TestReloadWithAMistakeChangesNothing(t *testing.T) {
 	h, _ := run(t, routes(stdioRoute("/a", "cat")))
 	before := h.table.Load()
-	for name, c := range map[string]*config.Root{
+	for name, c := range map[string]*config.Config{
 		"a program that is not there": routes(stdioRoute("/a", "no such program")),
-		"a port in use": func() *config.Root {
+		"a port in use": func() *config.Config {
 			c := routes(stdioRoute("/z", "cat"))
 			c.Listen = []string{"127.0.0.1:0", h.listeners[0].Addr().String()}
 			return c
@@ -141,7 +141,7 @@ func TestReloadOpensAndClosesListeners(t *testing.T) {
 func TestReloadUnderLoadHurtsNobody(t *testing.T) {
 	const sessions, reloads = 500, 100
 	dir := t.TempDir()
-	configuration := func(i int) *config.Root {
+	configuration := func(i int) *config.Config {
 		return routes(
 			stdioRoute("/kept", "cat"), // never changes
 			func() *config.Route { // changes each time

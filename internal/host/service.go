@@ -24,7 +24,7 @@ const ConsolePath = ".wspawn/"
 // A service answers the requests of one route: WebSockets by an endpoint, all others by files or the
 // console, or everything by a gateway.
 type service struct {
-	c       *config.Root
+	c       *config.Config
 	r       *config.Route
 	o       *Options
 	shared  *shared
@@ -54,7 +54,7 @@ type gateway interface {
 }
 
 // newService makes the service of a route. The caller closes it, also after an error.
-func newService(c *config.Root, r *config.Route, key string, local bool, o *Options, shared *shared) (*service, error) {
+func newService(c *config.Config, r *config.Route, key string, local bool, o *Options, shared *shared) (*service, error) {
 	s := &service{c: c, r: r, o: o, shared: shared, key: key, local: local, log: o.Log.With("route", r.Title())}
 	err := s.build()
 	return s, err

@@ -74,7 +74,7 @@ func (s *shared) release(key string, p *part) {
 }
 
 // pool returns a pool that is running.
-func (s *shared) pool(c *config.Root, name string) (*spawner.Pool, func(), error) {
+func (s *shared) pool(c *config.Config, name string) (*spawner.Pool, func(), error) {
 	spec := struct {
 		Name    string
 		Pool    *config.Pool
@@ -136,7 +136,7 @@ func orNone(n int) int {
 }
 
 // backends returns the set that a route's requests go to.
-func (s *shared) backends(c *config.Root, t *config.Target) (*backend.Set, func(), error) {
+func (s *shared) backends(c *config.Config, t *config.Target) (*backend.Set, func(), error) {
 	b := c.Backends[t.Backends]
 	name := t.Backends
 	if b == nil {

@@ -19,7 +19,7 @@ func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) { t.routes.Ser
 
 // newTable builds the services of a configuration. Those that are made of the same things as one of old are
 // taken over with all they have.
-func (h *Host) newTable(c *config.Root, old *table) (_ *table, err error) {
+func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 	t := &table{}
 	var built []*service
 	defer func() {
@@ -61,7 +61,7 @@ func (h *Host) newTable(c *config.Root, old *table) (_ *table, err error) {
 }
 
 // ingredients names all that a service is made of.
-func ingredients(c *config.Root, r *config.Route, local bool) (string, error) {
+func ingredients(c *config.Config, r *config.Route, local bool) (string, error) {
 	programs, pools, backends := r.Uses(c)
 	b, err := json.Marshal(struct {
 		Route    *config.Route

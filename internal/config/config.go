@@ -1,11 +1,11 @@
 package config
 
-// Root is everything that a server can be told, in the words of the configuration file. The command line
+// Config is everything that a server can be told, in the words of the configuration file. The command line
 // fills the same structure.
 //
 // The comments of the fields are the text of docs/config.md and of the JSON Schema, and the tag "default" is
 // the value of a key that is not there: what a field says is said once.
-type Root struct {
+type Config struct {
 	// Files to read as well, as patterns (`conf.d/*.toml`), relative to the file that names them. What they say is
 	// added: a listener, route, program, pool or set of backends may be in any file, each once.
 	Include []string `toml:"include"`
