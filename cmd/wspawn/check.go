@@ -33,7 +33,7 @@ all is well and 1 when not.`,
 			if file == "" {
 				file = "wspawn.toml"
 			}
-			c, _, err := load(file)
+			c, _, err := config.Read(file)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,9 +22,13 @@ func TestMain(m *testing.M) {
 //
 //	serve NAME [FLAG...] COMMAND [ARG...]
 //
-// starts "wspawn --port 0 FLAG... COMMAND ARG..." and waits until it listens. $NAME is then its
+// starts "wspawn --port 0 FLAG... COMMAND ARG..." and waits until it listens (with --config in front, without --port). $NAME is then its
 // ws:// URL, $NAME_http the same as http://, $NAME_console that of the console, $NAME_pid its
 // process. Its log goes to the file NAME.log and what it prints to NAME.out.
+//
+//	waitlog NAME TEXT
+//
+// waits until the text is in its log.
 //
 //	[!] shutdown NAME
 //
@@ -40,6 +45,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":    serveScript,
 			"shutdown": stopScript,
+			"waitlog":  waitLogScript,
 
 			"backend": backendScript,
 		},
@@ -56,9 +62,12 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: serve NAME [FLAG...] COMMAND [ARG...]")
 	}
 	name := args[0]
-	cmd := exec.Command("wspawn", append([]string{"--port", "0"}, args[1:]...)...)
+	if args[1] != "--config" {
+		args = slices.Insert(args, 1, "--port", "0")
+	}
+	cmd := exec.Command("wspawn", args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"))
+	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "WHO="+ts.Getenv("WHO"))
 	out, log := create(ts, name+".out"), create(ts, name+".log")
 	cmd.Stdout, cmd.Stderr = out, log
 	ts.Check(cmd.Start())
@@ -114,5 +123,16 @@ func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	case <-time.After(30 * time.Second):
 		ts.Fatalf("wspawn does not end")
+	}
+}
+
+func waitLogScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitlog NAME TEXT")
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(ts.ReadFile(args[0]+".log"), args[1]); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("the log of %s does not say %q:\n%s", args[0], args[1], ts.ReadFile(args[0]+".log"))
+		}
 	}
 }

@@ -81,7 +81,7 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	if others = append(others, args...); len(others) > 0 {
 		return usageError(fmt.Errorf("--config excludes %s: say it in %s", strings.Join(others, " "), f.file))
 	}
-	c, source, err := load(f.file)
+	c, source, err := config.Read(f.file)
 	if err != nil {
 		return usageError(err)
 	}
@@ -98,18 +98,6 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	}
 	s := server{c: c, source: source, file: f.file, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "origins", Missing: "require_origin"}}
 	return s.run(cmd.Context())
-}
-
-// load reads and checks a file.
-func load(file string) (*config.Config, *config.Source, error) {
-	c, source, err := config.Load(file)
-	if err != nil {
-		return nil, source, err
-	}
-	if err := c.Check(); err != nil {
-		return nil, source, source.Locate(err)
-	}
-	return c, source, nil
 }
 
 // A server runs until SIGINT or SIGTERM. A second signal ends the drain.
@@ -206,7 +194,7 @@ func (s *server) reload(ctx context.Context) {
 }
 
 func (s *server) reloadNow(why string) {
-	c, source, err := load(s.file)
+	c, source, err := config.Read(s.file)
 	if source != nil {
 		s.source = source // which may have other files now
 	}

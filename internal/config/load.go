@@ -12,6 +12,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/hashicorp/go-multierror"
 )
 
 // maxFile is more than anybody writes, and less than what hurts.
@@ -23,26 +25,67 @@ const maxFile = 16 << 20
 //
 // The error has all that is wrong, as a *multierror.Error of *[Located]; the Config is then nil. There always is a Source.
 func Load(file string) (*Config, *Source, error) {
+	c, l, wrong := read(file)
+	if len(wrong) > 0 {
+		return nil, l.source, wrong.err()
+	}
+	return c, l.source, nil
+}
+
+// Read is Load and [Config.Check]: the error has what both find, in the order of the files' lines.
+func Read(file string) (*Config, *Source, error) {
+	c, l, wrong := read(file)
+	if c != nil && !l.broken {
+		wrong = append(wrong, l.source.check(c, wrong)...)
+		l.source.sort(wrong)
+	}
+	if len(wrong) > 0 {
+		return nil, l.source, wrong.err()
+	}
+	return c, l.source, nil
+}
+
+// check finds what is wrong besides. About what could not be read, and what it is part of, all has been said.
+func (s *Source) check(c *Config, known mistakes) mistakes {
+	var many *multierror.Error
+	if !errors.As(s.Locate(c.Check()), &many) {
+		return nil
+	}
+	var more mistakes
+	for _, e := range many.Errors {
+		found := e.(*Located)
+		same := func(l *Located) bool {
+			return l.Setting != "" && (l.Setting == found.Setting || strings.HasPrefix(l.Setting, found.Setting+"."))
+		}
+		if !slices.ContainsFunc(known, same) {
+			more = append(more, found)
+		}
+	}
+	return more
+}
+
+// read returns what can be read, nil if that is nothing.
+func read(file string) (*Config, *loader, mistakes) {
 	l := &loader{source: newSource()}
-	var wrong mistakes
 	tree, err := l.file(file, nil)
 	if err != nil {
-		wrong = append(wrong, l.source.locate(&Problem{Err: err}, Position{File: file}))
-		return nil, l.source, wrong.err()
+		return nil, l, mistakes{l.source.locate(&Problem{Err: err}, Position{File: file})}
 	}
 	root := New[Config]()
 	d := &decoder{source: l.source, broken: l.broken}
 	d.table(reflect.ValueOf(root).Elem(), tree, "")
 	root.Include = nil
-	wrong = append(l.wrong, d.wrong...)
-	if len(wrong) == 0 {
-		return root, l.source, nil
-	}
-	order := func(l2 *Located) int { return slices.Index(l.source.files, l2.At.File) }
-	slices.SortStableFunc(wrong, func(a, b *Located) int {
+	wrong := append(l.wrong, d.wrong...)
+	l.source.sort(wrong)
+	return root, l, wrong
+}
+
+// sort puts mistakes in the order of the files, as they were read, and of their lines.
+func (s *Source) sort(m mistakes) {
+	order := func(l *Located) int { return slices.Index(s.files, l.At.File) }
+	slices.SortStableFunc(m, func(a, b *Located) int {
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.At.Line, b.At.Line), cmp.Compare(a.At.Column, b.At.Column))
 	})
-	return nil, l.source, wrong.err()
 }
 
 // A loader reads a file and what it includes.
