@@ -231,6 +231,8 @@ func (e *Endpoint) resolve(r *http.Request) (*target, error) {
 	}
 	t := &target{vars: Vars{DocumentRoot: e.root, Software: e.c.Software}, program: e.c.Program}
 	file := e.c.File
+	var info fs.FileInfo
+	var err error
 	t.vars.ScriptName, t.vars.PathInfo = e.c.Prefix, rest
 	if e.dir != nil {
 		script, err := e.dir.Find(rest)
@@ -239,11 +241,12 @@ func (e *Endpoint) resolve(r *http.Request) (*target, error) {
 		} else if err != nil {
 			return nil, &GatewayError{Status: http.StatusForbidden, Err: err}
 		}
-		file = script.File
+		file, info = script.File, script.Info
 		t.vars.ScriptName, t.vars.PathInfo = e.c.Prefix+script.Name, script.PathInfo
+	} else {
+		info, err = os.Stat(file)
 	}
 	t.vars.ScriptFilename = file
-	info, err := os.Stat(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, decline(http.StatusNotFound, "no such program", err)

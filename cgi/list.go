@@ -66,7 +66,7 @@ func (e *RequestError) Error() string {
 // check refuses what no environment and no parameter block can carry.
 func (l List) check() error {
 	for _, v := range l {
-		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
+		if v.Name == "" || strings.IndexByte(v.Name, '=') >= 0 || strings.IndexByte(v.Name, 0) >= 0 {
 			return fmt.Errorf("meta-variable %q: not a variable name", v.Name)
 		}
 		if strings.IndexByte(v.Value, 0) >= 0 {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -174,11 +175,109 @@ func TestWSEchoPage(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			for _, program := range []string{"./ws_echo/ws_echo.py", compiled("ws_echo/ws_echo.c")} {
 				url := way.serve(t, program)
-				// The program's own refusal of an ordinary request is a page of the right origin.
-				p := browser.Open(t, pageURL(url, ""))
-				p.Wait(`(window.socket ??= Object.assign(new WebSocket(location.href.replace("http", "ws")), {
-					onopen() { this.send("grüße"); }, onmessage(e) { this.got = e.data; this.close(1000); }, onclose(e) { this.end = e.code; } })).end === 1000 && socket.got === "grüße"`)
+				talk(t, browser, pageURL(url, ""))
 			}
 		})
 	}
+}
+
+// talk has a page of the browser talk with the program, whose own refusal of an ordinary request is a page of the right
+// origin. Chromium sends the long message in fragments.
+func talk(t *testing.T, browser *browsertest.Browser, url string) {
+	t.Helper()
+	browser.Open(t, url).Wait(`(window.talk ??= (async () => {
+		const s = new WebSocket(location.href.replace("http", "ws"));
+		s.binaryType = "arraybuffer";
+		const next = name => new Promise(done => s.addEventListener(name, done, {once: true}));
+		const echo = async message => { const answer = next("message"); s.send(message); return (await answer).data; };
+		await next("open");
+		const text = await echo("grüße"), bytes = new Uint8Array(await echo(new Uint8Array([0, 255, 10])));
+		const long = "ü".repeat(500000), same = await echo(long) === long;
+		const end = next("close");
+		s.close(4001, "enough");
+		const {code, wasClean} = await end;
+		window.talked = [text, bytes, same, code, wasClean].join();
+	})()) && window.talked === "grüße,0,255,10,true,4001,true"`)
+}
+
+// The commands of the top README.md, as they stand there but for addresses that must not be the same in two tests.
+func TestCommandsOfTheREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := browsertest.New(t)
+	var commands []string
+	for line := range strings.Lines(string(readme)) {
+		if strings.HasPrefix(line, "    ") && strings.Contains(line, "examples/ws_echo") {
+			commands = append(commands, strings.TrimSpace(line))
+		}
+	}
+	if len(commands) != 3 {
+		t.Fatalf("want one as CGI, one through scgi-cgi and one through fcgi-cgi, got %q", commands)
+	}
+	for _, command := range commands {
+		t.Run(command, func(t *testing.T) {
+			socket := filepath.Join(t.TempDir(), "s")
+			command = strings.ReplaceAll(command, "127.0.0.1:4000", "unix:"+socket)
+			command = strings.Replace(command, "wspawn ", "wspawn --port 0 --log-level warn ", 1)
+			url := shell(t, command)
+			if strings.HasPrefix(command, "wspawn ") {
+				url += "ws_echo.py"
+			} else { // two programs, which start at the same time
+				for end := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
+					if c, err := net.Dial("unix", socket); err == nil {
+						c.Close()
+						break
+					} else if time.Now().After(end) {
+						t.Fatal(err)
+					}
+				}
+			}
+			t.Run("npm ws", func(t *testing.T) { node(t, url) })
+			t.Run("Chromium", func(t *testing.T) { talk(t, browser, pageURL(url, "")) })
+		})
+	}
+}
+
+// shell runs a command line at the top of the repository until the end of the test, and returns the URL that wspawn prints.
+func shell(t *testing.T, command string) (url string) {
+	t.Helper()
+	cmd := exec.Command("bash", "-c", command)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(timeout):
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			t.Errorf("%s does not end", command)
+		}
+	})
+	urls := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			if found := listening.FindString(lines.Text()); found != "" {
+				urls <- found
+			}
+		}
+		ended <- cmd.Wait()
+	}()
+	select {
+	case url = <-urls:
+	case <-time.After(timeout):
+		t.Fatalf("%s does not say where it listens", command)
+	}
+	return url
 }

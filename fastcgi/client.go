@@ -92,14 +92,14 @@ type Client struct {
 	bad     error          // of Backends
 	running sync.WaitGroup // goroutines that read shared connections
 
-	mu     sync.Mutex // guards the fields below
-	sites  map[backend.Address]*site
+	mu     sync.Mutex       // guards the fields below
+	sites  map[string]*site // by backend.Lease.Place
 	closed bool
 }
 
 func (c *Client) init() error {
 	c.once.Do(func() {
-		c.sites = make(map[backend.Address]*site)
+		c.sites = make(map[string]*site)
 		if c.set = c.Set; c.set == nil {
 			c.set, c.bad = backend.New(backend.Config{
 				Backends: backend.Servers(c.Backends...), ConnectTimeout: c.connectTimeout(), Dial: c.Dial, Log: c.Log,
@@ -128,7 +128,7 @@ func (c *Client) open(ctx context.Context, r *http.Request, role Role, vars cgi.
 	x.safe = idempotent(vars)
 	err := c.set.Try(ctx, r, func(ctx context.Context, l *backend.Lease) (err error) {
 		x.lease = l
-		if x.on, err = c.site(l.Address()).open(ctx, x); err != nil {
+		if x.on, err = c.site(l.Place()).open(ctx, x); err != nil {
 			return backend.Unreachable(err)
 		}
 		return nil
@@ -141,12 +141,12 @@ func (c *Client) open(ctx context.Context, r *http.Request, role Role, vars cgi.
 	return x, nil
 }
 
-// site returns the connections to an address. With a new one, those that the set
+// site returns the connections to a place. With a new one, those that the set
 // does not know any more are forgotten.
-func (c *Client) site(a backend.Address) *site {
+func (c *Client) site(place string) *site {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := c.sites[a]
+	at := c.sites[place]
 	if at == nil {
 		for other, old := range c.sites {
 			if !c.set.Knows(other) && old.retire() {
@@ -155,7 +155,7 @@ func (c *Client) site(a backend.Address) *site {
 		}
 		at = newSite(c)
 		at.closed = c.closed
-		c.sites[a] = at
+		c.sites[place] = at
 	}
 	return at
 }

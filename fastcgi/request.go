@@ -173,9 +173,13 @@ func (q *request) httpRequest(list cgi.List) (*http.Request, error) {
 	if r.RequestURI = params["REQUEST_URI"]; r.RequestURI == "" {
 		r.RequestURI = r.URL.RequestURI()
 	}
+	_, messages := params[cgi.FramingVariable]
 	switch {
 	case known && r.ContentLength < 0:
 		return nil, errors.New("CONTENT_LENGTH is below zero")
+	case messages: // of a session, up to the end of the input
+		r.ContentLength = -1
+		r.Body = &requestBody{q: q, left: -1}
 	case known && r.ContentLength == 0:
 		r.Body = http.NoBody // of an upgrade, input follows that is no body
 	case known:

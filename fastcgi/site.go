@@ -24,7 +24,7 @@ const (
 	restTime = 50 * time.Millisecond
 )
 
-// A site is one address and its connections.
+// A site is one backend, or one process of a pool, and its connections.
 type site struct {
 	c *Client
 

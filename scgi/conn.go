@@ -46,6 +46,8 @@ func (c *conn) serve() {
 	w.head = r.Method == http.MethodHead
 	if r.ContentLength > 0 {
 		r.Body = &body{c: c, left: r.ContentLength}
+	} else if _, messages := list.Lookup(cgi.FramingVariable); messages {
+		r.Body, r.ContentLength = &body{c: c, left: -1}, -1
 	} else if _, upgrade := list.Lookup("HTTP_UPGRADE"); !upgrade {
 		c.watch()
 	}
@@ -54,7 +56,7 @@ func (c *conn) serve() {
 	}
 	if !w.hijacked {
 		b, ok := r.Body.(*body)
-		c.close(ok && b.left > 0)
+		c.close(ok && b.left != 0)
 	}
 }
 
@@ -150,15 +152,18 @@ func (c *conn) close(unread bool) {
 	c.nc.Close()
 }
 
-// body is the body of a request, CONTENT_LENGTH bytes.
+// body is the body of a request, CONTENT_LENGTH bytes, or all the messages of a session.
 type body struct {
 	c    *conn
-	left int64
+	left int64 // negative: up to the end of the stream
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
+	}
+	if b.left < 0 {
+		return b.c.br.Read(p)
 	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]

@@ -105,7 +105,7 @@ func check(l cgi.List) error {
 
 // checkVar also notes the name of v in seen.
 func checkVar(v cgi.Var, seen map[string]struct{}) error {
-	if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
+	if v.Name == "" || strings.IndexByte(v.Name, '=') >= 0 || strings.IndexByte(v.Name, 0) >= 0 {
 		return errors.New("not a name")
 	}
 	if strings.IndexByte(v.Value, 0) >= 0 {

@@ -22,6 +22,9 @@ import (
 // body has been read. It does not end that way for a request that asks for an upgrade (HTTP_UPGRADE),
 // because there the end of the input is something for the application to see.
 //
+// A session (see [cgi.FramingVariable]) is a request whose body are the messages of the client. The handler
+// reads them while it writes its own, each of which goes out with a Flush; ContentLength is -1.
+//
 // The ResponseWriter of a request is an [http.Flusher] and an [http.Hijacker]. What Hijack returns is
 // the connection to the gateway itself, a *net.TCPConn or *net.UnixConn. What is written there is
 // CGI output, and may begin with a status line as well as with "Status:", so that everything that

@@ -12,7 +12,7 @@ import (
 
 // Spares keeps processes of one program started ahead, so that a session does not have to wait for the
 // start of an interpreter. Each one serves one session, like any other process; when one is taken, another is
-// started in its place.
+// started in its place a moment later.
 //
 // A spare does not count in [Config].MaxProcesses, so it never takes the place of a session: the spares come on
 // top of it. It counts from Take on. Spares that die are replaced, after a pause that doubles from 100 ms to
@@ -39,8 +39,12 @@ type Spares struct {
 	idle []*Process         // the oldest first
 }
 
-// Young spares that die are failures; the pause after failures.
 const (
+	// spareRest is the time between Take and the next start. Interpreters keep a processor busy while they start,
+	// and the session that has just begun would feel it: without the rest the first answer of a Python
+	// program took a third longer on a busy machine, see BenchmarkFirstEcho in internal/stdio.
+	spareRest = 20 * time.Millisecond
+	// A spare that dies before it is that old is a failure; the pauses after failures.
 	spareYoung    = 5 * time.Second
 	sparePause    = 100 * time.Millisecond
 	spareMaxPause = 30 * time.Second
@@ -85,7 +89,7 @@ func (x *Spares) Take() (*Process, bool) {
 			return nil, false
 		}
 		x.idle = slices.Delete(x.idle, i, i+1)
-		x.rouse()
+		time.AfterFunc(spareRest, x.rouse)
 		return p, true
 	}
 	return nil, false

@@ -35,6 +35,15 @@ func (l *Lease) Address() Address {
 	return l.m.addr
 }
 
+// Place names what a kept connection leads to: the address, or one process of a pool. The next process, which may
+// have the same ID and even the same address, has another one. See [Set.Knows].
+func (l *Lease) Place() string {
+	if l.w != nil {
+		return l.w.place
+	}
+	return l.m.id
+}
+
 // use calls f, and gives the session back unless f takes it.
 func (l *Lease) use(ctx context.Context, f func(context.Context, *Lease) error) (err error) {
 	taken := false

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -13,9 +14,10 @@ import (
 // A worker is a process of the pool that this set has used. The member is that of its place in the pool,
 // which others will have after it.
 type worker struct {
-	m    *member
-	w    *spawner.Worker
-	addr Address
+	m     *member
+	w     *spawner.Worker
+	addr  Address
+	place string
 }
 
 func (w *worker) ended() bool {
@@ -66,6 +68,8 @@ func (s *Set) worker(w *spawner.Worker) *worker {
 	} else {
 		next.m = newMember(w.ID(), next.addr)
 	}
+	s.seen++
+	next.place = fmt.Sprintf("%s/%d %s", w.ID(), s.seen, next.addr)
 	s.workers[w.ID()] = next
 	return next
 }

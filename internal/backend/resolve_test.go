@@ -87,7 +87,7 @@ func TestNamesAreLookedUpAgainAndAgain(t *testing.T) {
 		lease := open(t, s, nil)
 		n.say("app.test", "10.0.0.4", "10.0.0.2")
 		want(30*time.Second, "10.0.0.4:80*2, 10.0.0.2:80*2, 10.9.9.9:80*1b, 10.0.0.1:80*2 leaving")
-		if lease.ID() != "10.0.0.1:80" || !s.Knows(lease.Address()) || s.Knows(Address{"tcp", "[fd00::3]:80"}) {
+		if lease.ID() != "10.0.0.1:80" || !s.Knows(lease.Place()) || s.Knows("[fd00::3]:80") {
 			t.Error("it does not know who has sessions, or still knows others")
 		}
 		for range 6 {
@@ -97,7 +97,7 @@ func TestNamesAreLookedUpAgainAndAgain(t *testing.T) {
 		}
 		lease.Release()
 		want(0, "10.0.0.4:80*2, 10.0.0.2:80*2, 10.9.9.9:80*1b")
-		if s.Knows(lease.Address()) {
+		if s.Knows(lease.Place()) {
 			t.Error("it still knows who has left")
 		}
 	})

@@ -100,10 +100,11 @@ type Set struct {
 	mu      sync.Mutex // guards the fields below, and those of members
 	started bool
 	closed  bool
-	pending int       // sources that are looked up for the first time
-	members []*member // in the order of the configuration
-	leaving []*member // gone, but with sessions
-	workers map[string]*worker
+	pending int                // sources that are looked up for the first time
+	members []*member          // in the order of the configuration
+	leaving []*member          // gone, but with sessions
+	workers map[string]*worker // by the name of the place in the pool, the last one of each
+	seen    int                // workers
 	queue   []*waiter
 	scratch []*member // for pick
 }
@@ -227,18 +228,18 @@ func (s *Set) gather() {
 	s.serve()
 }
 
-// Knows reports whether sessions may still come to a, or have come and are not over. Connections to other addresses
-// need not be kept.
-func (s *Set) Knows(a Address) bool {
+// Knows reports whether sessions may still come to a [Lease.Place], or have come and are not over. Connections to
+// other places need not be kept.
+func (s *Set) Knows(place string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	is := func(m *member) bool { return m.addr == a }
+	is := func(m *member) bool { return m.id == place }
 	if slices.ContainsFunc(s.members, is) || slices.ContainsFunc(s.leaving, is) {
 		return true
 	}
 	for _, w := range s.workers {
-		if w.addr == a && !w.ended() {
-			return true
+		if w.place == place {
+			return !w.ended()
 		}
 	}
 	return false

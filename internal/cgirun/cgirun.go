@@ -146,7 +146,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer conn.Close()
 	_, upgrade := vars.Lookup("HTTP_UPGRADE")
-	s := &session{h: h, conn: conn, in: rw.Reader, proc: proc, left: r.ContentLength, upgrade: upgrade && r.ContentLength == 0}
+	_, messages := vars.Lookup(cgi.FramingVariable)
+	s := &session{
+		h: h, conn: conn, in: rw.Reader, proc: proc, left: r.ContentLength,
+		upgrade: messages || upgrade && r.ContentLength == 0,
+	}
 	s.run(r.Context())
 	return nil
 }

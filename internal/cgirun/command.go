@@ -77,7 +77,8 @@ program in INTERPRETER if it has one. --binary names an interpreter for all of
 them, and PROGRAM a command that answers every request.
 
 A request that asks for an upgrade (HTTP_UPGRADE) gets an input that stays open,
-so that programs can speak WebSocket.
+so that programs can speak WebSocket; so does a session (WEBSOCKET_FRAMING), whose
+program reads and writes messages.
 
 It listens on --listen, or on the socket it finds as descriptor 0. The first
 SIGTERM, SIGINT or SIGHUP makes it stop when all programs have ended, the second

@@ -47,6 +47,8 @@ type Script struct {
 	Name string
 	// PathInfo is the rest, empty or with a leading slash: PATH_INFO.
 	PathInfo string
+	// Info is what the file was when it was found.
+	Info fs.FileInfo
 }
 
 // Open opens a directory of programs. A relative name is made absolute now.
@@ -99,6 +101,7 @@ func (d *Dir) Find(urlPath string) (Script, error) {
 			File:     filepath.Join(d.path, filepath.FromSlash(name)),
 			Name:     "/" + name,
 			PathInfo: rest,
+			Info:     info,
 		}, nil
 	}
 	return Script{}, ErrNotFound // ended on a directory

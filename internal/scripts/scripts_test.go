@@ -86,8 +86,8 @@ func TestFind(t *testing.T) {
 				}
 				return
 			}
-			want := Script{File: filepath.Join(dir, filepath.FromSlash(tt.file)), Name: tt.script, PathInfo: tt.info}
-			if err != nil || got != want {
+			want := Script{File: filepath.Join(dir, filepath.FromSlash(tt.file)), Name: tt.script, PathInfo: tt.info, Info: got.Info}
+			if err != nil || got != want || !got.Info.Mode().IsRegular() {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 		})

@@ -43,6 +43,11 @@ type Target struct {
 	Args    []string // likewise
 	Dir     string   // instead of that of the program, if not ""
 
+	// Spares are processes of the program that were started ahead. When one is alive, the session has that one,
+	// and Env, Args and Dir, which it knows nothing of, have no effect; see Options.RequestMessage. Its lines
+	// on stderr are logged with the label of the spares. Optional.
+	Spares *spawner.Spares
+
 	// Attrs go to the log lines of the session.
 	Attrs []slog.Attr
 
@@ -106,8 +111,17 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 	}
 	// The session keeps what it needs later, not the environment: idle sessions are many.
 	s := &session{e: e, t: Target{Program: t.Program, Attrs: t.Attrs, Stderr: t.Stderr, Started: t.Started, Ended: t.Ended}, started: time.Now()}
-	if e.Options.Events {
-		s.open = openEvent(r)
+	if e.Options.RequestMessage {
+		s.open = openEvent(r, t.Env)
+	} else if e.Options.Events {
+		s.open = openEvent(r, nil)
+	}
+	if t.Spares != nil {
+		if p, ok := t.Spares.Take(); ok {
+			s.process = p
+			p.SetOnExit(s.onExit)
+			return s, nil
+		}
 	}
 	o := spawner.StartOptions{Env: t.Env, Args: t.Args, Dir: t.Dir, Label: t.Attrs, OnExit: s.onExit}
 	p, err := e.Spawner.Start(ctx, t.Program, o)

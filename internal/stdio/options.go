@@ -21,6 +21,11 @@ type Options struct {
 	// comes first, and a "close" object with code and reason last.
 	Events bool
 
+	// RequestMessage makes the "open" object the first line the program gets, with the framings json and
+	// lines, and adds the variables of the request (Target.Env) as "env". A program that was started
+	// ahead, see [Target].Spares, learns of the request in no other way.
+	RequestMessage bool
+
 	// Queue is how many bytes wait for a program that does not read its input, so that pings and a
 	// Close frame behind them are seen; 0 = 1 MiB. When it is full, the client is held back.
 	Queue int64
@@ -57,6 +62,8 @@ func (o *Options) Check() error {
 		return fmt.Errorf("passing stderr on sends JSON in text messages, so it excludes binary")
 	case o.Events && o.Framing != framing.JSON:
 		return fmt.Errorf("events need the framing json, not %v", o.Framing)
+	case o.RequestMessage && o.Framing != framing.JSON && o.Framing != framing.Lines:
+		return fmt.Errorf("a request message needs the framing json or lines, not %v", o.Framing)
 	case o.Framing == framing.Base64:
 		return fmt.Errorf("the framing base64 is for tunnels")
 	case o.Queue < 0 || o.StallTimeout < 0:

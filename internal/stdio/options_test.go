@@ -21,6 +21,8 @@ func TestOptionsThatContradict(t *testing.T) {
 		{Options{Options: framing.Options{Binary: true}, PassStderr: true}, "excludes binary"},
 		{Options{Options: framing.Options{Framing: framing.Base64}}, "for tunnels"},
 		{Options{Events: true}, "need the framing json"},
+		{Options{RequestMessage: true}, ""},
+		{Options{Options: framing.Options{Framing: framing.Raw}, RequestMessage: true}, "needs the framing json or lines"},
 		{Options{Options: framing.Options{MaxLine: -1}}, "negative"},
 		{Options{Queue: -1}, "negative"},
 		{Options{StallTimeout: -1}, "negative"},

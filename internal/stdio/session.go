@@ -22,7 +22,7 @@ type session struct {
 	t       Target
 	process *spawner.Process
 	started time.Time
-	open    []byte // the first line of the program, with Events
+	open    []byte // the first line of the program, with Events or RequestMessage
 
 	conn    *wsframe.Conn
 	in      feed.Writer

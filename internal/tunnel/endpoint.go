@@ -3,7 +3,7 @@
 // behind SCGI or FastCGI.
 //
 // An [Endpoint] opens the stream before the handshake is answered, so that what cannot be reached is an
-// HTTP status. Where it goes is said by its Dial function: [Backends], [Tokens] or [Exchanges] make one.
+// HTTP status. Where it goes is said by its Dial function: [Backends], [Tokens] and [Application] have one.
 // The payload of messages goes on as it arrives, and what one read of the stream returns becomes a
 // message; with a framing of package framing, messages keep their limits.
 package tunnel
@@ -30,7 +30,7 @@ import (
 // methods may be called by anybody at any time.
 //
 // A Stream may also have these methods. Unwrap returns descriptors that may be used for reading and
-// writing instead, which is faster (rawio). Crashed is asked once the stream has ended, and returns an error when the
+// writing instead, which is faster (rawio). Early returns what was read before. Crashed is asked once the stream has ended, and returns an error when the
 // far side failed. ID names the far side in the log.
 type Stream interface {
 	io.ReadWriteCloser

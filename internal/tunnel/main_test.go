@@ -20,7 +20,16 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// serverOnly is what a process of this test binary does if TUNNEL_TEST_SERVER has the address of a backend.
+var serverOnly func(addr string)
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv("TUNNEL_TEST_SERVER"); addr != "" {
+		serverOnly(addr)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 type frame = frametest.Frame
 

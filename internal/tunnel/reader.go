@@ -19,6 +19,7 @@ const quietAfter = 200 * time.Millisecond
 type reader struct {
 	src    io.Reader
 	stream Stream
+	early  []byte // comes before what is read
 	handle func(chunk []byte) error
 	done   func(err error) // called once; nil: the end of the stream, or cutOff
 
@@ -37,6 +38,10 @@ func (r *reader) loop() {
 	handle := func(chunk []byte) error {
 		heard = true
 		return r.handle(chunk)
+	}
+	if len(r.early) > 0 {
+		handle(append(make([]byte, rawio.Gap), r.early...))
+		r.early = nil
 	}
 	for mayDetach := true; ; heard = false {
 		r.setDeadline(mayDetach)

@@ -57,6 +57,9 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	s.in.Init(w, s.e.queue(), ctx.Done(), s.clientGone)
 	s.log("session started", slog.String("remote", c.RemoteAddr().String()))
 	s.reader = reader{src: r, stream: s.stream, handle: s.output, done: s.farEnded}
+	if e, ok := s.stream.(interface{ Early() []byte }); ok {
+		s.reader.early = e.Early()
+	}
 	go s.reader.loop()
 	c.ReceiveThen(s.receive, func(err error) {
 		s.end(ctx, err)

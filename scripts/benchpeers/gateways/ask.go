@@ -66,11 +66,10 @@ func client(ctx context.Context, s *versus.Server, count *atomic.Int64) error {
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	request := fmt.Appendf(nil, "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n", s.Path, s.Address)
 	br := bufio.NewReader(conn)
 	body := make([]byte, len(hello)+1)
-	for {
+	for ctx.Err() == nil { // never in the middle of a request, which a server would log
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		if _, err := conn.Write(request); err != nil {
 			return err
@@ -88,4 +87,5 @@ func client(ctx context.Context, s *versus.Server, count *atomic.Int64) error {
 		}
 		count.Add(1)
 	}
+	return nil
 }
