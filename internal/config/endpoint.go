@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -74,10 +75,13 @@ func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 		_, err := spawner.Look(s.Command[0], "")
 		p.add(at+".command", err)
 	}
-	if g := c.Program[s.Program]; g != nil {
-		checkParts(r, p, at+".program", command, g.Env)
-	} else {
-		checkParts(r, p, at+".command", command, nil)
+	if len(command) > 0 {
+		for _, name := range usedParts(r, command[:1], nil) {
+			p.addf(at+".command", "{%s} chooses the program itself: use programs for that, a directory", name)
+		}
+	}
+	if s.Spare > 0 && len(usedParts(r, command, c.Settings(s.Program).Env)) > 0 {
+		p.addf(at+".spare", "the path has parts that the program is started with: it cannot be started before they are known")
 	}
 	if s.Watch && s.Programs != "" {
 		p.addf(at+".watch", "needs a program to watch; with a directory of programs each connection starts the newest anyway")
@@ -95,23 +99,16 @@ func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 	p.add(at, err)
 }
 
-// checkParts looks for parts of the path that do not exist.
-func checkParts(r *Route, p *problems, at string, command []string, env map[string]string) {
-	parts := route.Parts(r.Path)
-	texts := slices.Clone(command)
-	for _, name := range keys(env) {
-		texts = append(texts, env[name])
-	}
-	for i, text := range texts {
-		for _, name := range route.Parts(text) {
-			if !slices.Contains(parts, name) {
-				continue // an ordinary word in braces
-			}
-			if i == 0 && len(command) > 0 {
-				p.addf(at, "{%s} chooses the program itself: use programs for that, a directory", name)
-			}
+// usedParts returns the named parts of the path that a program is started with.
+func usedParts(r *Route, command []string, env map[string]string) []string {
+	var used []string
+	for _, name := range route.Parts(r.Path) {
+		in := func(text string) bool { return strings.Contains(text, "{"+name+"}") }
+		if slices.ContainsFunc(command, in) || slices.ContainsFunc(slices.Collect(maps.Values(env)), in) {
+			used = append(used, name)
 		}
 	}
+	return used
 }
 
 // Argv is the command of the program, from one place or the other.
@@ -137,7 +134,7 @@ func (c *Config) Settings(name string) *Program {
 func (s *Stdio) Options(c *Config) (stdio.Options, error) {
 	f, err := s.Framing.Options()
 	o := stdio.Options{
-		Options: f, PassStderr: s.StderrToClient, Events: s.Events,
+		Options: f, PassStderr: s.StderrToClient, Events: s.Events, RequestMessage: s.RequestMessage,
 		Queue: int64(s.Queue), StallTimeout: s.StallTimeout.Value(),
 	}
 	for _, status := range keys(s.CloseCodes) {

@@ -223,6 +223,10 @@ type Terminated struct {
 
 	// Send binary messages instead of text, with a framing.
 	Binary bool `toml:"binary"`
+
+	// The CONTENT_LENGTH that the backend is told, with a framing, if it reads no more than that: PHP needs one that no session
+	// reaches, as `1000000G`.
+	ContentLength Size `toml:"content_length"`
 }
 
 // SCGI hands requests to SCGI or uwsgi backends.
@@ -338,7 +342,7 @@ type Files struct {
 	// The directory.
 	Root Path `toml:"root" required:"true"`
 
-	// Names that stand for a directory.
+	// Names that stand for a directory. Without this key it is `index.html`.
 	Index []string `toml:"index"`
 
 	// Show what is in directories without such a file.

@@ -15,6 +15,7 @@ import (
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/scripts"
+	"github.com/wspawn/wspawn/internal/tunnel"
 	"github.com/wspawn/wspawn/scgi"
 )
 
@@ -79,7 +80,7 @@ func (s *service) buildSCGI(c *config.SCGI, uwsgi bool) error {
 		return err
 	}
 	if c.Framing != "" {
-		return s.buildTerminated(&c.Terminated, e)
+		return s.buildTerminated(&c.Terminated, &c.Responder, tunnel.Application{Open: e.Open, Vars: e.Vars})
 	}
 	s.serve(e)
 	return nil
@@ -109,7 +110,7 @@ func (s *service) buildFastCGI(c *config.FastCGI) error {
 		e.Vars = func(r *http.Request, v *cgi.Vars) error { return s.asBackendSees(c, vars, r, v) }
 	}
 	if c.Framing != "" {
-		return s.buildTerminated(&c.Terminated, e)
+		return s.buildTerminated(&c.Terminated, &c.Responder, tunnel.Application{Open: e.Open, Vars: e.Script, ContentLength: -1})
 	}
 	s.serve(e)
 	if c.Authorizer != nil {
@@ -193,14 +194,17 @@ func below(pattern string, next http.Handler) http.Handler {
 	if pattern == "/" {
 		return next
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		prefix, rest := route.Prefix(pattern, r.URL.Path)
-		u := *r.URL
-		u.Path, u.RawPath = rest, ""
-		r = r.WithContext(context.WithValue(r.Context(), prefixKey{}, prefix))
-		r.URL = &u
-		next.ServeHTTP(w, r)
-	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(w, cut(pattern, r)) })
+}
+
+// cut is below for one request.
+func cut(pattern string, r *http.Request) *http.Request {
+	prefix, rest := route.Prefix(pattern, r.URL.Path)
+	u := *r.URL
+	u.Path, u.RawPath = rest, ""
+	r = r.WithContext(context.WithValue(r.Context(), prefixKey{}, prefix))
+	r.URL = &u
+	return r
 }
 
 // amend puts what below has taken off in front of SCRIPT_NAME.

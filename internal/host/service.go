@@ -175,7 +175,9 @@ func (s *service) buildConsole() {
 }
 
 func filesOptions(f *config.Files) files.Options {
-	return files.Options{Listings: f.Listings, DotFiles: f.DotFiles}
+	return files.Options{
+		Listings: f.Listings, DotFiles: f.DotFiles, Index: f.Index, Precompressed: f.Precompressed, CacheControl: f.CacheControl,
+	}
 }
 
 // origins is who may connect from where.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -57,10 +58,27 @@ func (s *service) command(c *config.Stdio) (func(*wsframe.Request) (*stdio.Targe
 		s.watched = path
 	}
 	fill := s.parts(program)
+	spares := s.spares(program, c.Spare)
 	return func(r *wsframe.Request) (*stdio.Target, error) {
 		name, rest := route.Prefix(s.r.Path, r.URL.Path)
-		return s.target(fill(r.Request), r, cgi.Vars{ScriptName: name, PathInfo: rest, ScriptFilename: path})
+		t, err := s.target(fill(r.Request), r, cgi.Vars{ScriptName: name, PathInfo: rest, ScriptFilename: path})
+		if err == nil {
+			t.Spares = spares
+		}
+		return t, err
 	}, nil
+}
+
+// spares starts n processes of a program ahead.
+func (s *service) spares(p *spawner.Program, n int) *spawner.Spares {
+	if n == 0 {
+		return nil
+	}
+	spares := spawner.NewSpares(s.shared.programs, p, n)
+	spares.Log = s.log
+	spares.Start()
+	s.closers = append(s.closers, func() { s.shared.closing.Go(func() { spares.Close(context.Background()) }) })
+	return spares
 }
 
 // directory runs the program that the path names.

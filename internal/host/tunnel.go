@@ -3,6 +3,7 @@ package host
 import (
 	"net/http"
 
+	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/proxy"
@@ -40,8 +41,22 @@ func (s *service) buildTunnel(c *config.Tunnel) error {
 	return nil
 }
 
-// buildTerminated speaks WebSocket for the backends of a gateway.
-func (s *service) buildTerminated(c *config.Terminated, open any) error { panic("later") }
+// buildTerminated speaks WebSocket for the applications behind a gateway.
+func (s *service) buildTerminated(c *config.Terminated, r *config.Responder, a tunnel.Application) error {
+	kind, err := framing.Parse(c.Framing)
+	if err != nil {
+		return err
+	}
+	if c.ContentLength > 0 {
+		a.ContentLength = int64(c.ContentLength)
+	}
+	vars := a.Vars
+	a.Vars = func(r *http.Request) (cgi.Vars, error) { return vars(cut(s.r.Path, r)) }
+	a.MaxHeader, a.ReadTimeout = int(r.MaxResponseHeader), r.ResponseTimeout.Value()
+	e := a.Endpoint(tunnel.Options{Framing: &framing.Options{Framing: kind, Binary: c.Binary}})
+	e.Log = s.log
+	return s.terminate(e)
+}
 
 func (s *service) buildProxy(c *config.Proxy) error {
 	set, err := s.backends(&c.Target)
