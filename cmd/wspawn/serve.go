@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -128,13 +129,14 @@ func (s *server) run(ctx context.Context) error {
 	defer stop()
 	now, stopNow := context.WithCancel(context.Background())
 	defer stopNow()
+	drain := s.c.Drain.String()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	go func() {
 		select {
 		case sig := <-signals:
-			s.log.Info("stopping", "signal", sig.String(), "drain", s.c.Drain.String())
+			s.log.Info("stopping", "signal", sig.String(), "drain", drain)
 			stop()
 		case <-ctx.Done():
 			return
@@ -161,52 +163,70 @@ func (s *server) reload(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, hangup...)
 	defer signal.Stop(hup)
+	why, again := "", false
 	for ctx.Err() == nil {
-		changed := make(chan struct{}, 1)
-		watching, stop := context.WithCancel(ctx)
-		var watcher sync.WaitGroup
-		if w, err := watch.New(s.source.Files()...); err != nil {
-			s.log.Warn("the configuration is not watched: SIGHUP reads it again", "err", err)
-		} else {
-			watcher.Go(func() {
-				w.Run(watching, func([]string) {
-					select {
-					case changed <- struct{}{}:
-					default:
-					}
-				})
-			})
+		files := s.files()
+		changed, stop := s.watch(ctx, files)
+		// It is read when it is watched already, so that no change comes in between; once more if it has
+		// other files now.
+		if why != "" {
+			s.reloadNow(why, again)
 		}
-		why := ""
+		if again = !slices.Equal(files, s.files()); again {
+			stop()
+			continue
+		}
 		select {
 		case <-hup:
 			why = "SIGHUP"
-		case <-changed:
-			why = "the file has changed"
+		case files := <-changed:
+			why = files[0] + " has changed"
 		case <-ctx.Done():
 		}
 		stop()
-		watcher.Wait()
-		if why != "" {
-			s.reloadNow(why)
-		}
 	}
 }
 
-func (s *server) reloadNow(why string) {
-	c, source, err := config.Read(s.file)
-	if source != nil {
-		s.source = source // which may have other files now
+// files returns everything that the configuration consists of.
+func (s *server) files() []string { return slices.Concat(s.source.Files(), s.c.Files()) }
+
+// watch reports changes until stop is called.
+func (s *server) watch(ctx context.Context, files []string) (changed <-chan []string, stop func()) {
+	w, err := watch.New(files...)
+	if err != nil {
+		s.log.Warn("the configuration is not watched: SIGHUP reads it again", "err", err)
+		return nil, func() {}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	reports, done := make(chan []string), make(chan struct{})
+	go func() {
+		defer close(done)
+		w.Run(ctx, func(files []string) {
+			select {
+			case reports <- files:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	return reports, func() { cancel(); <-done }
+}
+
+func (s *server) reloadNow(why string, again bool) {
+	c, source, err := config.Read(s.file)
+	s.source = source // which may have other files now
 	if err == nil {
+		if again && reflect.DeepEqual(c, s.c) {
+			return
+		}
 		err = s.host.Reload(c)
 	}
 	if err == nil {
+		s.c = c
 		s.log.Info("configuration reloaded", "file", s.file, "because", why, "routes", len(c.Route))
 		return
 	}
 	for _, e := range each(err) {
-		s.log.Error("configuration not reloaded", "file", s.file, "err", e)
+		s.log.Error("configuration not reloaded", "file", s.file, "because", why, "err", e)
 	}
 }
 

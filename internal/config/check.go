@@ -477,3 +477,14 @@ func (r *Route) Uses(c *Config) (programs map[string]*Program, pools map[string]
 	}
 	return programs, pools, backends
 }
+
+// Files returns the files whose content is part of the configuration, beside those that it was read from.
+func (c *Config) Files() []string {
+	var files []string
+	for _, l := range c.Listener {
+		if l.Certificate != "" {
+			files = append(files, string(l.Certificate), string(l.Key))
+		}
+	}
+	return files
+}

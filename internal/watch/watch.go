@@ -1,4 +1,4 @@
-// Package watch tells when the content of files has changed.
+// Package watch tells when the content of files has changed, or the list of names in directories.
 //
 // Editors replace files, and deployments swap links, so it is the directories of the files that are
 // watched, and of what links point to; an event there only means to look. What counts is the content.
@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -19,7 +21,7 @@ import (
 // quiet is how long nothing has to happen before the files are read: a change is many events.
 const quiet = 100 * time.Millisecond
 
-// A Watcher watches some files: New, Run.
+// A Watcher watches some files and directories: New, Run.
 type Watcher struct {
 	files   []string
 	sums    map[string][sha256.Size]byte
@@ -47,6 +49,9 @@ func New(files ...string) (*Watcher, error) {
 
 // directories returns where a file and what it links to can change.
 func directories(file string) []string {
+	if fi, err := os.Stat(file); err == nil && fi.IsDir() {
+		return []string{file, filepath.Dir(file)}
+	}
 	dirs := []string{filepath.Dir(file)}
 	if target, err := filepath.EvalSymlinks(file); err == nil && filepath.Dir(target) != dirs[0] {
 		dirs = append(dirs, filepath.Dir(target))
@@ -100,6 +105,12 @@ func hash(file string) (sum [sha256.Size]byte, err error) {
 	}
 	defer f.Close()
 	h := sha256.New()
+	if fi, err := f.Stat(); err == nil && fi.IsDir() {
+		names, err := f.Readdirnames(-1)
+		slices.Sort(names)
+		io.WriteString(h, strings.Join(names, "\x00"))
+		return [sha256.Size]byte(h.Sum(nil)), err
+	}
 	if _, err := io.Copy(h, f); err != nil {
 		return sum, err
 	}
