@@ -101,6 +101,7 @@ type Endpoint struct {
 	dir     *scripts.Dir // nil: one file
 	root    string
 	env     []string
+	null    *os.File // the input of programs that get none
 	gateway Gateway
 	queue   queue
 
@@ -135,12 +136,17 @@ func New(c Config) (*Endpoint, error) {
 	}
 	if c.DocumentRoot != "" {
 		if e.root, err = filepath.Abs(c.DocumentRoot); err != nil {
+			e.Close()
 			return nil, err
 		}
 	}
 	e.env = slices.Clone(c.Program.Env)
 	if !slices.ContainsFunc(e.env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		e.env = append(e.env, "PATH="+DefaultPath)
+	}
+	if e.null, err = os.Open(os.DevNull); err != nil {
+		e.Close()
+		return nil, err
 	}
 	e.gateway = Gateway{Open: e.open, Vars: vars, Options: c.Options, Bare: true, Log: c.Log}
 	e.queue = queue{max: number(c.MaxProcesses, DefaultMaxProcesses), queued: number(c.MaxQueue, DefaultMaxQueue)}
@@ -161,8 +167,11 @@ func number(n, otherwise int) int {
 	return n
 }
 
-// Close releases the directory of programs. Shutdown comes first.
+// Close releases what New has opened. Shutdown comes first.
 func (e *Endpoint) Close() error {
+	if e.null != nil {
+		e.null.Close()
+	}
 	if e.dir != nil {
 		return e.dir.Close()
 	}
@@ -313,11 +322,15 @@ func (e *Endpoint) open(ctx context.Context, r *Request) (Exchange, error) {
 		return nil, err
 	}
 	x := &execution{e: e}
-	p, err := e.c.Spawner.Start(ctx, &t.program, spawner.StartOptions{
+	o := spawner.StartOptions{
 		Env:    r.Vars.Environ(),
 		Label:  []slog.Attr{slog.String("path", path.Clean(r.URL.Path))},
 		OnExit: x.exited,
-	})
+	}
+	if !r.HasBody() && !r.Upgrade {
+		o.Stdin = e.null // without a pipe, a request costs eight system calls less
+	}
+	p, err := e.c.Spawner.Start(ctx, &t.program, o)
 	if err != nil {
 		e.queue.release()
 		return nil, startError(err)

@@ -91,7 +91,7 @@ func (x *execution) Close() error {
 	x.mu.Unlock()
 	// Output first: what the program says to the end of its input is not part of the response any more.
 	x.p.Stdout.Close()
-	x.p.Stdin.Close()
+	x.p.CloseStdin()
 	if ended {
 		x.p.Finish()
 		x.e.queue.release()

@@ -446,7 +446,7 @@ func TestPages(t *testing.T) {
 }
 
 // The comment at the top of every program has the command that runs it, and
-// README.md has a link to it.
+// README.md has a link to it. Where one command is not enough there is a README.md for the directory.
 func TestEveryExampleSaysHowToRunIt(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -462,6 +462,15 @@ func TestEveryExampleSaysHowToRunIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := filepath.Base(filepath.Dir(file))
+		if own, err := os.ReadFile(filepath.Join(name, "README.md")); err == nil {
+			if !strings.Contains(string(readme), "]("+name+")") {
+				t.Errorf("README.md has no link to %s", name)
+			}
+			if base := filepath.Base(file); base != "README.md" && !strings.Contains(string(own), "("+base+")") {
+				t.Errorf("%s/README.md has no link to %s", name, base)
+			}
+			continue
+		}
 		var command string
 		ext := filepath.Ext(file)
 		if name == "ws_echo" { // programs that speak WebSocket are run in another way

@@ -35,8 +35,9 @@ const (
 // copied.
 type Client struct {
 	// Backends are the addresses: "HOST:PORT", or "unix:PATH" (or just an absolute
-	// path) for a Unix socket. Requests go to them in turn; one that cannot be
-	// connected to is passed over, and left alone for a second and more.
+	// path) for a Unix socket. The one with the fewest requests gets the next; equal
+	// ones take turns. One that cannot be connected to is passed over, and left
+	// alone for a second and more.
 	Backends []string
 	// Set is used instead of Backends where there is more to be said about them.
 	// Its owner starts and closes it.

@@ -29,8 +29,8 @@ const DefaultConnectTimeout = 5 * time.Second
 // nothing is ever spooled to disk. With [UWSGI], requests whose meta-variables need more than 65535
 // bytes are answered with 431.
 type Endpoint struct {
-	// Backends are where requests can go: "HOST:PORT", "unix:PATH" or an absolute path. They take turns. A request
-	// goes to the next one when a backend cannot be reached, as long as it has not been sent; with none
+	// Backends are where requests can go: "HOST:PORT", "unix:PATH" or an absolute path. The one
+	// with the fewest requests gets the next; equal ones take turns. A request goes to another one when a backend cannot be reached, as long as it has not been sent; with none
 	// reachable the answer is 503, or 504 if none did as much as refuse.
 	Backends []string
 	// Set is used instead of Backends, where there is more to be said about them. Its owner starts and closes it.

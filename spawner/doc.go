@@ -28,6 +28,13 @@
 // leaves behind is killed by the kernel (the program itself, on Linux) and by the guard process
 // (its whole group, see [Config].Guard).
 //
+// # Pools and spares
+//
+// A [Pool] runs workers: processes of one program that serve many sessions, accepted on a socket. It decides how many
+// of them there are, hands out sessions, and replaces workers that die, grow old or grow too large.
+// [Spares] are for the other kind of program, one session on the standard streams of one process: they keep
+// some of those started ahead.
+//
 // # Cost
 //
 // On Linux no goroutine and no thread waits for a process: one goroutine of the Spawner watches all

@@ -70,8 +70,8 @@ type PoolConfig struct {
 	MaxSessions int
 
 	// MaxServed, MaxAge and MaxMemory are when a worker is replaced by a fresh one: after so many sessions,
-	// after that time, when so many bytes are resident at the end of a session (Linux only). It takes no more sessions
-	// and is stopped when its last one is over; none is cut. When Max workers run, they do so one after the other,
+	// after that time, when so many bytes of its process alone are resident at the end of a session (Linux
+	// only). It takes no more sessions and is stopped when its last one is over; none is cut. When Max workers run, they do so one after the other,
 	// and the only worker of a pool only while it has no session. 0 = never.
 	MaxServed int
 	MaxAge    time.Duration

@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,193 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-func init() {
-	// worker serves lines on its listening socket: descriptor 0, or 3 with LISTEN_FDS, or one of its own at
-	// SOCKET or PORT.
-	helpers["worker"] = func() {
-		if os.Getenv("IGNORE_TERM") != "" {
-			signal.Ignore(syscall.SIGTERM)
-		}
-		if name := os.Getenv("STARTS"); name != "" {
-			f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-			if err != nil {
-				panic(err)
-			}
-			f.WriteString("+")
-		}
-		if status := os.Getenv("EXIT"); status != "" {
-			n, _ := strconv.Atoi(status)
-			os.Exit(n)
-		}
-		var ln net.Listener
-		var err error
-		switch {
-		case os.Getenv("SOCKET") != "":
-			ln, err = net.Listen("unix", os.Getenv("SOCKET"))
-		case os.Getenv("PORT") != "":
-			ln, err = net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
-		case os.Getenv("LISTEN_FDS") == "1" && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()):
-			ln, err = net.FileListener(os.NewFile(3, "listen"))
-		default:
-			ln, err = net.FileListener(os.Stdin)
-		}
-		if err != nil {
-			panic(err)
-		}
-		os.Stdout.WriteString("a line of a worker\n")
-		var ballast []byte
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				panic(err)
-			}
-			go func() {
-				defer c.Close()
-				for in := bufio.NewScanner(c); in.Scan(); {
-					switch in.Text() {
-					case "pid":
-						fmt.Fprintln(c, os.Getpid())
-					case "die":
-						os.Exit(3)
-					case "end":
-						os.Exit(0)
-					case "grow":
-						ballast = make([]byte, 64<<20)
-						for i := range ballast {
-							ballast[i] = byte(i)
-						}
-						fmt.Fprintln(c, len(ballast))
-					default:
-						fmt.Fprintln(c, in.Text())
-					}
-				}
-			}()
-		}
-	}
-}
-
-// newPool starts a pool of helper workers, which is closed at the end of the test.
-func newPool(t *testing.T, c PoolConfig) *Pool {
-	t.Helper()
-	if c.Spawner == nil {
-		c.Spawner = newSpawner(t, Config{})
-	}
-	if c.Program == nil {
-		c.Program = helper(t, "worker")
-	}
-	if c.Name == "" {
-		c.Name = "w"
-	}
-	p, err := NewPool(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closePool(t, p) })
-	return p
-}
-
-// closePool closes p and checks that nothing of it is left.
-func closePool(t *testing.T, p *Pool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), bound)
-	defer cancel()
-	var pids []int
-	for _, w := range p.Workers() {
-		if w.Pid != 0 {
-			pids = append(pids, w.Pid)
-		}
-	}
-	if err := p.Close(ctx); err != nil {
-		t.Error(err)
-	}
-	if left := p.Workers(); len(left) > 0 {
-		t.Errorf("left: %+v", left)
-	}
-	for _, pid := range pids {
-		if state(pid) != "" && readEnv(pid) {
-			t.Errorf("worker %d is left", pid)
-		}
-	}
-	if p.dir != "" {
-		if _, err := os.Stat(p.dir); err == nil {
-			t.Errorf("directory %s is left", p.dir)
-		}
-	}
-}
-
-// readEnv reports whether a process is one of our helpers.
-func readEnv(pid int) bool {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return strings.Contains(string(b), "SPAWNER_TEST_HELPER=")
-}
-
-// connect opens a connection to w.
-func connect(t *testing.T, w *Worker) net.Conn {
-	t.Helper()
-	network, address := w.Address()
-	c, err := net.Dial(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-// say sends a line and returns the answer.
-func say(t *testing.T, c net.Conn, line string) string {
-	t.Helper()
-	c.SetDeadline(time.Now().Add(bound))
-	fmt.Fprintln(c, line)
-	answer, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
-		t.Fatalf("answer to %q: %v", line, err)
-	}
-	return strings.TrimSpace(answer)
-}
-
-// ask is say on a connection of its own, which is closed by the far side for some lines.
-func ask(t *testing.T, w *Worker, line string) string {
-	t.Helper()
-	c := connect(t, w)
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(bound))
-	fmt.Fprintln(c, line)
-	answer, _ := bufio.NewReader(c).ReadString('\n')
-	return strings.TrimSpace(answer)
-}
-
-func ready(t *testing.T, p *Pool, n int) {
-	t.Helper()
-	eventually(t, fmt.Sprintf("%d workers are ready", n), func() bool { return in(p, Ready) == n })
-}
-
-// watchMax fails the test when more than limit processes of the pool's spawner live at once.
-func watchMax(t *testing.T, s *Spawner, limit int) {
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for most := 0; ; {
-			if n := s.Running(); n > most {
-				if most = n; most > limit {
-					t.Errorf("%d processes", most)
-				}
-			}
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-			}
-		}
-	}()
-	t.Cleanup(func() { close(stop); <-ended })
-}
 
 func TestStaticWorkersServeOnDescriptor0(t *testing.T) {
 	p := newPool(t, PoolConfig{Scaling: Static, Max: 3})
@@ -312,7 +124,7 @@ func TestACrashLoopIsBoundedAndEndsByItself(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b, err := os.ReadFile(starts)
-	if len(b) > 4+3 || err != nil {
+	if len(b) > 4+10 || err != nil { // 4, 2 more until it is unhealthy, and some while this waited for a processor
 		t.Errorf("%d starts, %v", len(b), err)
 	}
 	os.Remove(sick)
@@ -333,6 +145,27 @@ func TestAProgramThatCannotBeStartedFailsAtOnce(t *testing.T) {
 	if !errors.Is(err, ErrPoolUnhealthy) || !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
 	}
+}
+
+func TestAtTheLimitOfTheSpawnerAWorkerWaits(t *testing.T) {
+	s := newSpawner(t, Config{MaxProcesses: 1})
+	other := start(t, s, &Program{Path: "cat"}, StartOptions{})
+	p := newPool(t, PoolConfig{Spawner: s, QueueWait: -1, CrashLoop: 1})
+	got := make(chan *Worker)
+	go func() { got <- acquire(t, p) }()
+	eventually(t, "a start was refused", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.failures > 0
+	})
+	if err := other.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w := <-got
+	if got := ask(t, w, "hello"); got != "hello" {
+		t.Error(got)
+	}
+	w.Release()
 }
 
 func TestWorkersAreRecycledWithoutCuttingSessions(t *testing.T) {
@@ -401,199 +234,12 @@ func TestAWorkerThatEndsAfterItsWorkIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestPlaceholders(t *testing.T) {
-	for name, env := range map[string]string{"unix": "SOCKET={socket}", "tcp": "PORT={port}"} {
-		t.Run(name, func(t *testing.T) {
-			p := newPool(t, PoolConfig{Program: helper(t, "worker", env), Scaling: Static, Max: 2})
-			for range 2 {
-				w := acquire(t, p)
-				if got := ask(t, w, "hello"); got != "hello" {
-					t.Error(got)
-				}
-				if network, _ := w.Address(); network != name {
-					t.Error(network)
-				}
-				if name == "unix" { // one that died leaves its socket behind
-					ask(t, w, "die")
-					<-w.Done()
-				}
-				w.Release()
-			}
-			ready(t, p, 2)
-		})
-	}
-}
-
 func TestAWorkerThatIsNeverReadyIsGivenUp(t *testing.T) {
 	prog := sh("exec sleep 1000 # {port}")
 	p := newPool(t, PoolConfig{Program: prog, StartTimeout: 50 * time.Millisecond, CrashLoop: 1})
 	_, err := p.Acquire(context.Background(), nil)
 	if !errors.Is(err, ErrPoolUnhealthy) || !strings.Contains(err.Error(), "not ready after 50ms") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestListenFDs(t *testing.T) {
-	p := newPool(t, PoolConfig{Listen: Listen{ListenFDs: true, Network: "tcp"}, Max: 1})
-	w := acquire(t, p)
-	if got := ask(t, w, "pid"); got != strconv.Itoa(p.Workers()[0].Pid) {
-		t.Error(got)
-	}
-	w.Release()
-}
-
-func TestOneSocketForAllWorkers(t *testing.T) {
-	p := newPool(t, PoolConfig{Scaling: Static, Max: 3, Listen: Listen{Shared: true}})
-	ready(t, p, 3)
-	var first string
-	for range 3 {
-		w := acquire(t, p)
-		_, address := w.Address()
-		if first == "" {
-			first = address
-		}
-		if address != first || ask(t, w, "hello") != "hello" {
-			t.Error(address)
-		}
-		defer w.Release()
-	}
-}
-
-func TestConfiguredSockets(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "s")
-	// A dead socket is in the way of the first worker, a living service in that of the second.
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path + "-0", Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	dead.Close()
-	alive, err := net.Listen("unix", path+"-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := alive.Accept()
-			if err != nil {
-				return
-			}
-			io.WriteString(c, "not yours\n")
-			c.Close()
-		}
-	}()
-	p := newPool(t, PoolConfig{Scaling: Static, Max: 2, Listen: Listen{Path: path, Mode: 0o620}})
-	ready(t, p, 2)
-	fi, err := os.Lstat(path + "-0")
-	if err != nil || fi.Mode().Perm() != 0o620 {
-		t.Errorf("%v %v", fi, err)
-	}
-	own, adopted := acquire(t, p), acquire(t, p)
-	if got := ask(t, own, "hello"); got != "hello" {
-		t.Error(got)
-	}
-	if got := ask(t, adopted, "hello"); got != "not yours" {
-		t.Error(got)
-	}
-	if i := p.Workers()[1]; !i.Adopted || i.Pid != 0 {
-		t.Errorf("%+v", i)
-	}
-	own.Release()
-	// When the service goes, a worker takes its place.
-	alive.Close()
-	adopted.Failed(errors.New("refused"))
-	<-adopted.Done()
-	eventually(t, "a worker of ours is in its place", func() bool {
-		all := p.Workers()
-		return len(all) == 2 && all[1].Pid != 0 && all[1].State == Ready
-	})
-	closePool(t, p)
-	if n := entries(t, dir); n != 0 {
-		t.Errorf("%d sockets are left", n)
-	}
-}
-
-func TestSocketsOfAnotherUser(t *testing.T) {
-	needRoot(t)
-	path := filepath.Join(t.TempDir(), "s")
-	p := newPool(t, PoolConfig{Scaling: Static, Max: 1, Listen: Listen{Path: path, Owner: "12345", Group: "54321"}})
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil || st.Uid != 12345 || st.Gid != 54321 || st.Mode&0o777 != 0o600 {
-		t.Errorf("%d %d %o %v", st.Uid, st.Gid, st.Mode, err)
-	}
-	ready(t, p, 1)
-}
-
-func TestAWorkerOfAnotherUserMakesItsSocket(t *testing.T) {
-	needRoot(t)
-	// The test binary is not for everybody.
-	exe := filepath.Join("/tmp", fmt.Sprintf("wspawn-test-%d", os.Getpid()))
-	b, err := os.ReadFile(self(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(exe, b, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(exe)
-	prog := helper(t, "worker", "SOCKET={socket}")
-	prog.Path, prog.User, prog.Group = exe, "12345", "12345"
-	p := newPool(t, PoolConfig{Program: prog, Max: 1})
-	w := acquire(t, p)
-	if got := ask(t, w, "hello"); got != "hello" {
-		t.Error(got)
-	}
-	w.Release()
-	closePool(t, p)
-}
-
-func TestAFileThatIsNoSocketIsLeftAlone(t *testing.T) {
-	dir := t.TempDir()
-	writeFile(t, dir, "s", "precious", 0o600)
-	p, err := NewPool(PoolConfig{Spawner: newSpawner(t, Config{}), Program: helper(t, "worker"), Max: 1, Listen: Listen{Path: dir + "/s"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(); err == nil || !strings.Contains(err.Error(), "is not a socket") {
-		t.Errorf("%v", err)
-	}
-	if b, _ := os.ReadFile(dir + "/s"); string(b) != "precious" {
-		t.Errorf("%q", b)
-	}
-	if err := p.Close(context.Background()); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestConsecutivePorts(t *testing.T) {
-	base := 0
-	for range 20 { // three free ports in a row
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		base = ln.Addr().(*net.TCPAddr).Port
-		free := base < 65000
-		for i := 1; i < 3 && free; i++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
-			if free = err == nil; free {
-				l.Close()
-			}
-		}
-		ln.Close()
-		if free {
-			break
-		}
-	}
-	p := newPool(t, PoolConfig{Scaling: Static, Max: 3, Listen: Listen{Port: base}})
-	ready(t, p, 3)
-	for i := range 3 {
-		w := acquire(t, p)
-		if _, address := w.Address(); address != fmt.Sprintf("127.0.0.1:%d", base+i) || ask(t, w, "hello") != "hello" {
-			t.Error(address)
-		}
-		defer w.Release()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ type fakes struct {
 }
 
 // fakePool starts a pool of fakes.
-func fakePool(t *testing.T, c PoolConfig, f *fakes) *Pool {
+func fakePool(t testing.TB, c PoolConfig, f *fakes) *Pool {
 	t.Helper()
 	c.Spawner, c.Program, c.Name = New(Config{}), &Program{Path: "x", Args: []string{"{port}"}}, "w"
 	p, err := NewPool(c)
@@ -60,7 +61,7 @@ func fakePool(t *testing.T, c PoolConfig, f *fakes) *Pool {
 	return p
 }
 
-func acquire(t *testing.T, p *Pool) *Worker {
+func acquire(t testing.TB, p *Pool) *Worker {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
@@ -364,6 +365,37 @@ func TestAWorkerThatIsNotReachedIsReplaced(t *testing.T) {
 			w.Release()
 		}
 	})
+}
+
+func TestErrorsOfTheServerDoNotCountAgainstAWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fakePool(t, PoolConfig{Max: 1}, new(fakes))
+		var first *Worker
+		for range 10 {
+			w := acquire(t, p)
+			if first == nil {
+				first = w
+			} else if w != first {
+				t.Fatal("it was replaced")
+			}
+			w.Failed(fmt.Errorf("dial: %w", syscall.EMFILE))
+		}
+	})
+}
+
+func BenchmarkAcquire(b *testing.B) {
+	p := fakePool(b, PoolConfig{Scaling: Static, Max: 16, MaxSessions: 4}, new(fakes))
+	for in(p, Ready) < 16 {
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		w, err := p.Acquire(context.Background(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		w.Release()
+	}
 }
 
 func TestPoolConfigIsChecked(t *testing.T) {

@@ -96,11 +96,14 @@ func (w *Worker) Release() {
 }
 
 // Failed ends one session that could not begin because the worker could not be reached. A worker that is
-// not reached three times in a row is replaced, one that was adopted as soon as nothing answers there.
+// not reached three times in a row is replaced, one that was adopted as soon as nothing answers there. An
+// err that is not the worker's fault (no more descriptors, the context was cancelled) does not count.
 func (w *Worker) Failed(err error) {
 	w.p.c.Log.Warn("worker not reached", "worker", w.id, "err", err)
 	w.release(func() {
-		w.missed++
+		if !oursAlone(err) {
+			w.missed++
+		}
 		switch {
 		case w.adopted && w.state == Ready:
 			w.p.workers.Go(w.lookAgain) // the worker itself is being waited for, so this cannot be too late
@@ -108,6 +111,16 @@ func (w *Worker) Failed(err error) {
 			w.broken = true
 		}
 	})
+}
+
+// oursAlone reports whether a failure to connect says nothing about the other side.
+func oursAlone(err error) bool {
+	for _, e := range []error{context.Canceled, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *Worker) release(note func()) {

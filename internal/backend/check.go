@@ -67,8 +67,8 @@ func HTTPProbe(host, path string, status int) func(context.Context, net.Conn) er
 	}
 }
 
-// check checks all backends until the set is closed.
-func (s *Set) check() {
+// check checks all backends until ctx ends.
+func (s *Set) check(ctx context.Context) {
 	ticker := time.NewTicker(s.c.Check.Interval)
 	defer ticker.Stop()
 	for {
@@ -78,23 +78,23 @@ func (s *Set) check() {
 		var all sync.WaitGroup
 		for _, m := range members {
 			all.Go(func() {
-				if err := s.probe(m.addr); s.ctx.Err() == nil {
+				if err := s.probe(ctx, m.addr); ctx.Err() == nil {
 					s.checked(m, err)
 				}
 			})
 		}
 		all.Wait()
 		select {
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 	}
 }
 
-func (s *Set) probe(a Address) error {
+func (s *Set) probe(ctx context.Context, a Address) error {
 	until := time.Now().Add(s.c.Check.Timeout)
-	nc, err := s.dial(s.ctx, a, s.c.Check.Timeout)
+	nc, err := s.dial(ctx, a, s.c.Check.Timeout)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (s *Set) probe(a Address) error {
 	if s.c.Check.Probe == nil {
 		return nil
 	}
-	defer context.AfterFunc(s.ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })()
 	nc.SetDeadline(until)
-	return s.c.Check.Probe(s.ctx, nc)
+	return s.c.Check.Probe(ctx, nc)
 }

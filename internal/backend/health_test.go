@@ -191,6 +191,32 @@ func TestAClientThatGoesAwayIsNobodysFailure(t *testing.T) {
 	})
 }
 
+func TestDisablingCanBeSwitchedOff(t *testing.T) {
+	var n world
+	n.kill(errRefused, a)
+	s := n.set(t, Config{DisableTime: -1, Balance: RoundRobin}, a, b)
+	for range 10 {
+		if got := once(t, s, nil); got != b {
+			t.Errorf("got %s", got)
+		}
+	}
+	if st := status(s, a); st.State != StateUp || st.Failures != 5 && st.Failures != 10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// One session does not wait for every backend there is.
+func TestTwoThatTakeTooLongAreEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n world
+		n.kill(errHang, a, b, c, d)
+		start := time.Now()
+		if e := refused(t, n.set(t, Config{}, a, b, c, d)); e.Status != http.StatusGatewayTimeout || time.Since(start) != 2*DefaultConnectTimeout {
+			t.Errorf("%d after %v", e.Status, time.Since(start))
+		}
+	})
+}
+
 func TestAtMostSoManyBackendsAreTried(t *testing.T) {
 	var n world
 	addrs := []string{a, b, c, d, "e.test:1", "f.test:1"}

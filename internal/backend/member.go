@@ -63,8 +63,8 @@ func (s *Set) failed(m *member, err error) {
 	m.failures++
 	m.good = 0
 	m.failedAt, m.err = now, err
-	if m.streak > 0 && now.Before(m.until) {
-		return // the same trouble: sessions that were on their way there already, or for which there was no better place
+	if s.c.DisableTime == 0 || m.streak > 0 && now.Before(m.until) {
+		return // the latter is the same trouble: sessions that were on their way there already, or for which there was no better place
 	}
 	if m.streak == 0 {
 		m.since = now

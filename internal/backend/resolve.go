@@ -66,25 +66,25 @@ func newSource(b Server, resolve bool) (*source, error) {
 
 func (src *source) dynamic() bool { return src.srv != "" || src.host != "" }
 
-// resolve keeps one source up to date until the set is closed.
-func (s *Set) resolve(src *source) {
+// resolve keeps one source up to date until ctx ends.
+func (s *Set) resolve(ctx context.Context, src *source) {
 	ticker := time.NewTicker(s.c.Resolve)
 	defer ticker.Stop()
 	for first := true; ; first = false {
-		list, err := s.lookup(src)
+		list, err := s.lookup(ctx, src)
 		s.mu.Lock()
 		if first {
 			s.pending--
 		}
 		if err == nil {
 			src.found = list
-		} else if s.ctx.Err() == nil {
+		} else if ctx.Err() == nil {
 			s.log(slog.LevelWarn, "backend name cannot be looked up", "backend", src.server.Address, "err", err)
 		}
 		s.gather()
 		s.mu.Unlock()
 		select {
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
@@ -92,8 +92,8 @@ func (s *Set) resolve(src *source) {
 }
 
 // lookup finds what src stands for now.
-func (s *Set) lookup(src *source) ([]found, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, lookupTimeout)
+func (s *Set) lookup(ctx context.Context, src *source) ([]found, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	var list []found
 	var err error

@@ -199,6 +199,21 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"127.0.0.1:80", "[::1]:80", "unix:/s", "/s", "unix:unix:s", "unix:", ":80"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := ParseAddress(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParseAddress(a.String()); again != a || err != nil {
+			t.Errorf("%q: %v, and then %v, %v", s, a, again, err)
+		}
+	})
+}
+
 func TestConfigurationsThatCannotWork(t *testing.T) {
 	for name, c := range map[string]Config{
 		"nothing":         {},

@@ -93,12 +93,10 @@ type Set struct {
 	c       Config // with the defaults filled in
 	sources []*source
 
-	ctx     context.Context // of what Start begins
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	running sync.WaitGroup // what Start begins
 
-	mu      sync.Mutex // guards the fields below, and those of members
-	started bool
+	mu      sync.Mutex         // guards the fields below, and those of members
+	stop    context.CancelFunc // ends what Start has begun; nil: it has not
 	closed  bool
 	pending int                // sources that are looked up for the first time
 	members []*member          // in the order of the configuration
@@ -148,7 +146,6 @@ func New(c Config) (*Set, error) {
 		s.sources = append(s.sources, src)
 	}
 	s.gather()
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
@@ -168,18 +165,19 @@ func Servers(addrs ...string) []Server {
 func (s *Set) Start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.started || s.closed {
+	if s.stop != nil || s.closed {
 		return
 	}
-	s.started = true
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
 	for _, src := range s.sources {
 		if src.dynamic() {
 			s.pending++
-			s.running.Go(func() { s.resolve(src) })
+			s.running.Go(func() { s.resolve(ctx, src) })
 		}
 	}
 	if s.c.Check.Interval > 0 {
-		s.running.Go(s.check)
+		s.running.Go(func() { s.check(ctx) })
 	}
 }
 
@@ -189,8 +187,10 @@ func (s *Set) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.serve()
+	if s.stop != nil {
+		s.stop()
+	}
 	s.mu.Unlock()
-	s.cancel()
 	s.running.Wait()
 	return nil
 }

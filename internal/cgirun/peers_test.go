@@ -149,6 +149,7 @@ fastcgi.server = ( ".f" => (( "bin-path" => "%[1]s/fcgi-cgi", "socket" => "%[1]s
 		if got := status(t, "http://"+address+"/plain."+kind); got != http.StatusForbidden {
 			t.Errorf("%s: a script that is not executable is answered with %d", kind, got)
 		}
+		ask3(t, "http://"+address+"/prog."+kind) // refusals leave nothing broken
 	}
 }
 

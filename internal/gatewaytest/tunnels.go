@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,19 @@ func tunnels(t *testing.T, m Maker) {
 		time.Sleep(timeout + timeout/4)
 		c.Send("more than ten bytes")
 		c.Expect("more than ten bytes")
+	})
+	t.Run("deadlines of the server do not count", func(t *testing.T) {
+		const timeout = time.Second
+		s := httptest.NewUnstartedServer(m(t, cgi.Options{Upgrade: true}))
+		s.Config.ReadTimeout, s.Config.WriteTimeout, s.Config.IdleTimeout = timeout, timeout, timeout
+		s.Start()
+		t.Cleanup(s.Close)
+		c := Dial(t, s.Listener.Addr().String())
+		c.Send(Upgrade(Script(switched, "echo")))
+		c.Head()
+		time.Sleep(timeout + timeout/4)
+		c.Send("still here")
+		c.Expect("still here")
 	})
 	t.Run("bulk both ways", func(t *testing.T) {
 		c := opened(t, Upgrade(Script(switched, "echo")))

@@ -49,6 +49,7 @@ func (a *answer) WriteHeader(status int) {
 	for name, values := range a.header {
 		h[name] = values
 	}
+	a.c.p.setLocation(h, a.c.r)
 	a.c.patience()
 	if interim {
 		a.c.w.WriteHeader(status)

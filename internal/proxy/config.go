@@ -45,7 +45,8 @@ type Config struct {
 	Host string
 
 	// StripPrefix is taken off the path, as "/app"; paths that do not begin with it, as a whole segment, get 404.
-	// Backends are told of it in X-Forwarded-Prefix. AddPrefix is put before what is left. "" = none.
+	// Backends are told of it in X-Forwarded-Prefix. AddPrefix is put before what is left. "" = none. The other
+	// way round for where an answer sends the client, as long as that is the same host and AddPrefix.
 	StripPrefix, AddPrefix string
 
 	// Header is set in each request, in place of what the client sent, also of names that differ only in "_" and

@@ -149,6 +149,33 @@ func (p *Proxy) setPath(u *url.URL) {
 	u.Path, u.RawPath = p.c.AddPrefix+path, (&url.URL{Path: p.c.AddPrefix}).EscapedPath()+escaped
 }
 
+// setLocation turns the path of a redirect into what it is for the client.
+func (p *Proxy) setLocation(h http.Header, r *http.Request) {
+	if p.c.StripPrefix == "" && p.c.AddPrefix == "" || len(h["Location"]) != 1 {
+		return
+	}
+	u, err := url.Parse(h["Location"][0])
+	if err != nil || u.Host != "" && u.Host != r.Host && u.Host != p.c.Host || u.Path == "" || u.Path[0] != '/' {
+		return // elsewhere, or from where the client is
+	}
+	rest, ok := strings.CutPrefix(u.EscapedPath(), (&url.URL{Path: p.c.AddPrefix}).EscapedPath())
+	if !ok || rest != "" && rest[0] != '/' {
+		return
+	}
+	path := p.c.StripPrefix + strings.TrimPrefix(u.Path, p.c.AddPrefix)
+	if strings.HasPrefix(path, "//") {
+		return // it would be a host
+	}
+	u.Path, u.RawPath = path, (&url.URL{Path: p.c.StripPrefix}).EscapedPath()+rest
+	if path == "" {
+		u.Path, u.RawPath = "/", ""
+	}
+	if u.Host != "" {
+		u.Host = r.Host
+	}
+	h["Location"] = []string{u.String()}
+}
+
 // owns reports whether a field is not the client's to set. A backend may well read "_" as "-".
 func (p *Proxy) owns(name string) bool {
 	if strings.Contains(name, "_") {

@@ -441,42 +441,6 @@ func TestTheLog(t *testing.T) {
 	}
 }
 
-func TestShutdownTellsTunnels(t *testing.T) {
-	p := newProxy(t, on, switching(t, func(p *peer) {
-		io.Copy(io.Discard, p.r)
-		io.WriteString(p, "going away")
-	}))
-	c := opened(t, gatewaytest.Start(t, p), "")
-	eventually(t, "tunnel", func() bool { return p.running()[0].tunnel != nil })
-	ended := make(chan error)
-	go func() { ended <- p.Shutdown(t.Context()) }()
-	c.Expect("going away")
-	c.ExpectEnd()
-	c.CloseWrite()
-	if err := <-ended; err != nil || p.Active() != 0 {
-		t.Errorf("%v, %d left", err, p.Active())
-	}
-}
-
-func TestShutdownEndsTunnels(t *testing.T) {
-	p := newProxy(t, on, switching(t, func(p *peer) {
-		for { // deaf
-			if _, err := p.Write([]byte("x")); err != nil {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}))
-	c := opened(t, gatewaytest.Start(t, p), "")
-	eventually(t, "tunnel", func() bool { return p.running()[0].tunnel != nil })
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := p.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || p.Active() != 0 {
-		t.Errorf("%v, %d left", err, p.Active())
-	}
-	io.ReadAll(c.R)
-}
-
 func TestExtendedConnect(t *testing.T) {
 	// Turned into a GET before, as whoever serves HTTP/2 does.
 	ask := func(t *testing.T, config Config, backend string) *http.Response {
