@@ -278,7 +278,7 @@ func TestTimeouts(t *testing.T) {
 			io.WriteString(p, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
 			io.Copy(io.Discard, p.r)
 		})
-		c := gatewaytest.Dial(t, front(t, Config{ReadTimeout: short}, addr))
+		c := gatewaytest.Dial(t, front(t, Config{ReadTimeout: time.Second}, addr))
 		c.Send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		if b, err := io.ReadAll(c.Head().Body); string(b) != "hello" || !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%q, %v", b, err)
@@ -305,9 +305,9 @@ func TestTimeouts(t *testing.T) {
 	})
 	t.Run("a slow client is no slow backend", func(t *testing.T) {
 		addr := origin(t, echo)
-		c := gatewaytest.Dial(t, front(t, Config{ReadTimeout: 500 * time.Millisecond}, addr))
+		c := gatewaytest.Dial(t, front(t, Config{ReadTimeout: time.Second}, addr))
 		c.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
-		time.Sleep(700 * time.Millisecond)
+		time.Sleep(1200 * time.Millisecond)
 		c.Send("cd")
 		if body := c.Body(c.Head()); body != "abcd" {
 			t.Errorf("%q", body)

@@ -303,15 +303,15 @@ func TestTunnels(t *testing.T) {
 		c.ExpectEnd()
 	})
 	t.Run("timeouts and limits of requests do not count", func(t *testing.T) {
-		const short = 200 * time.Millisecond
+		const short = time.Second
 		c := opened(t, front(t, Config{Upgrade: true, ReadTimeout: short, WriteTimeout: short, ClientTimeout: short, MaxBody: 3}, switching(t, echo)), "")
-		time.Sleep(2 * short)
+		time.Sleep(short + short/4)
 		c.Send("hello")
 		c.Expect("hello")
 	})
 	for name, config := range map[string]Config{
-		"idle":                {Upgrade: true, IdleTimeout: 100 * time.Millisecond},
-		"life":                {Upgrade: true, MaxLife: 200 * time.Millisecond},
+		"idle":                {Upgrade: true, IdleTimeout: 500 * time.Millisecond},
+		"life":                {Upgrade: true, MaxLife: time.Second},
 		"half that is silent": {Upgrade: true, HalfTimeout: 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
