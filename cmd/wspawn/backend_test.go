@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +18,8 @@ import (
 //	backend PROTOCOL SOCKET
 //
 // of the scripts: an application that listens on a Unix socket until the end of the script, and answers with method, path and
-// body of each request. PROTOCOL is scgi, uwsgi or fastcgi.
+// body of each request; sessions of wspawn get their lines back. PROTOCOL is scgi, uwsgi or fastcgi; or echo, which has no protocol
+// and sends back what comes.
 func backendScript(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: backend PROTOCOL SOCKET")
@@ -25,6 +27,13 @@ func backendScript(ts *testscript.TestScript, neg bool, args []string) {
 	ln, err := net.Listen("unix", ts.MkAbs(args[1]))
 	ts.Check(err)
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if framing, ok := scgi.Variables(r).Lookup("WEBSOCKET_FRAMING"); ok {
+			flush := http.NewResponseController(w).Flush
+			for lines := bufio.NewScanner(r.Body); flush() == nil && lines.Scan(); {
+				fmt.Fprintf(w, "%s: %s\n", framing, lines.Text())
+			}
+			return
+		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -42,6 +51,17 @@ func backendScript(ts *testscript.TestScript, neg bool, args []string) {
 			(&scgi.Server{Handler: answer, Protocol: scgi.UWSGI}).Serve(ln)
 		case "fastcgi":
 			fastcgi.Serve(ln, answer)
+		case "echo":
+			for {
+				nc, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					io.Copy(nc, nc)
+					nc.Close()
+				}()
+			}
 		}
 	}()
 	ts.Defer(func() {

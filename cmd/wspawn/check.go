@@ -31,8 +31,9 @@ all is well and 1 when not.`,
 				file = args[0]
 			}
 			if file == "" {
-				file = "wspawn.toml"
+				file = defaultConfig
 			}
+			file = configFile(file)
 			c, _, err := config.Read(file)
 			if err != nil {
 				return err

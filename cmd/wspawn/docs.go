@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/manpage"
 )
 
@@ -18,14 +19,14 @@ import (
 func generateCommand() *cobra.Command {
 	generate := &cobra.Command{
 		Use:    "generate",
-		Short:  "Write manual pages or shell completions",
+		Short:  "Write manual pages, shell completions or the schema of the configuration",
 		Hidden: true,
 		Args:   cobra.ArbitraryArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("generate what? use wspawn generate man DIR, or wspawn generate completion DIR"))
+			return usageError(errors.New("generate what? use wspawn generate man DIR, completion DIR, or schema DIR"))
 		},
 	}
-	for name, write := range map[string]func(dir string) error{"man": writeManual, "completion": writeCompletion} {
+	for name, write := range map[string]func(dir string) error{"man": writeManual, "completion": writeCompletion, "schema": writeSchema} {
 		generate.AddCommand(&cobra.Command{
 			Use: name + " DIR",
 			Args: func(_ *cobra.Command, args []string) error {
@@ -70,6 +71,14 @@ func writeCompletion(dir string) error {
 		}
 	}
 	return nil
+}
+
+// writeSchema writes the JSON Schema of the configuration file, for editors.
+func writeSchema(dir string) error {
+	return writeFile(dir, "wspawn.schema.json", func(w io.Writer) error {
+		_, err := io.WriteString(w, config.Schema())
+		return err
+	})
 }
 
 func writeFile(dir, name string, write func(io.Writer) error) error {

@@ -63,7 +63,7 @@ var (
 )
 
 func (f *serveFlags) register(fs *pflag.FlagSet) {
-	fs.StringVarP(&f.file, "config", "c", "", "serve what the configuration `FILE` says; all other settings are in it")
+	fs.StringVarP(&f.file, "config", "c", "", "serve what the configuration `FILE` says (of a directory: its wspawn.toml); all other settings are in it")
 	f.registerServer(fs)
 	f.registerStdio(fs)
 	f.registerGateways(fs)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,7 +43,9 @@ told otherwise. A page for trying the service is printed at the start.`,
   wspawn --dir services                       the path names the program
   wspawn --framing raw --binary nc db 5432    bytes instead of lines
   wspawn --cgi ws_echo.py --upgrade           a program that speaks HTTP itself
-  wspawn --fastcgi unix:/run/php.sock --root public --index index.php`,
+  wspawn --fastcgi unix:/run/php.sock --root public --index index.php
+  wspawn --tunnel 127.0.0.1:5900 --static /usr/share/novnc
+  wspawn --config wspawn.toml                 many routes, pools, backends`,
 		Args:                  cobra.ArbitraryArgs,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -82,7 +85,8 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	if others = append(others, args...); len(others) > 0 {
 		return usageError(fmt.Errorf("--config excludes %s: say it in %s", strings.Join(others, " "), f.file))
 	}
-	c, source, err := config.Read(f.file)
+	file := configFile(f.file)
+	c, source, err := config.Read(file)
 	if err != nil {
 		return usageError(err)
 	}
@@ -97,9 +101,19 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(err)
 	}
-	s := server{c: c, source: source, file: f.file, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "origins", Missing: "require_origin"}}
+	s := server{c: c, source: source, file: file, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "origins", Missing: "require_origin"}}
 	return s.run(cmd.Context())
 }
+
+// configFile returns the name of the file: a directory stands for the wspawn.toml in it.
+func configFile(name string) string {
+	if fi, err := os.Stat(name); err == nil && fi.IsDir() {
+		return filepath.Join(name, defaultConfig)
+	}
+	return name
+}
+
+const defaultConfig = "wspawn.toml"
 
 // A server runs until SIGINT or SIGTERM. A second signal ends the drain.
 type server struct {
