@@ -91,6 +91,9 @@ func (a *Application) request(r *wsframe.Request, kind framing.Kind) (*cgi.Reque
 	if a.Vars != nil {
 		var err error
 		if v, err = a.Vars(&get); err != nil {
+			if _, ok := errors.AsType[*cgi.GatewayError](err); !ok {
+				err = internal(err)
+			}
 			return nil, err
 		}
 	}
@@ -98,7 +101,7 @@ func (a *Application) request(r *wsframe.Request, kind framing.Kind) (*cgi.Reque
 	if bad, ok := errors.AsType[*cgi.RequestError](err); ok {
 		return nil, &wsframe.Rejection{Status: http.StatusBadRequest, Reason: bad.Error(), Err: err}
 	} else if err != nil {
-		return nil, &wsframe.Rejection{Status: http.StatusInternalServerError, Reason: "internal error", Err: err}
+		return nil, internal(err)
 	}
 	switch {
 	case a.ContentLength > 0:
@@ -109,6 +112,10 @@ func (a *Application) request(r *wsframe.Request, kind framing.Kind) (*cgi.Reque
 	list.Set(cgi.FramingVariable, kind.String())
 	list.Set("WEBSOCKET_PROTOCOL", strings.Join(r.Protocols, ", "))
 	return &cgi.Request{Request: &get, Vars: list, Script: v, Upgrade: true}, nil
+}
+
+func internal(err error) error {
+	return &wsframe.Rejection{Status: http.StatusInternalServerError, Reason: "internal error", Err: err}
 }
 
 // accepted reads the beginning of the answer.

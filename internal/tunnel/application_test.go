@@ -5,6 +5,7 @@ package tunnel
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -186,6 +187,16 @@ func TestApplicationThatIsDown(t *testing.T) {
 	}
 }
 
+func TestScriptsThatAreNotFound(t *testing.T) {
+	for err, status := range map[error]int{&cgi.GatewayError{Status: 404, Reason: "no such script"}: 404, errors.New("broken"): 500} {
+		a := &Application{Vars: func(*http.Request) (cgi.Vars, error) { return cgi.Vars{}, err }}
+		s := serve(t, a.Endpoint(Options{}), wsframe.Options{})
+		if _, r := frametest.Try(t, s.addr, "/"); r.StatusCode != status {
+			t.Errorf("%v: %s", err, r.Status)
+		}
+	}
+}
+
 func TestApplicationThatDoesNotAnswer(t *testing.T) {
 	far := listen(t, "tcp", func(c net.Conn) { io.Copy(io.Discard, c) })
 	for _, p := range protocols {
@@ -234,6 +245,50 @@ func TestProgramsBehindGateways(t *testing.T) {
 			c.SendText("x")
 			c.Expect(text("x"))
 			c.Leave()
+		})
+	}
+}
+
+// An application that reads nothing holds the client back, and not the memory; when it reads, all is there.
+func TestFloodAgainstAStalledApplication(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			goOn, read := make(chan struct{}), make(chan int64, 1)
+			addr := p.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.(http.Flusher).Flush()
+				<-goOn
+				n, err := io.Copy(io.Discard, r.Body)
+				if err != nil {
+					t.Errorf("read: %v", err)
+				}
+				read <- n
+			}))
+			s := serve(t, p.gateway(t, addr).Endpoint(Options{Framing: binary}), wsframe.Options{})
+			c := s.connect(t)
+			before, sent := heap(), int64(0)
+			const size = 60000
+			message := messageIn(opBin, strings.Repeat("x", size))
+			rest := message
+			for len(rest) == len(message) { // until nothing is taken for a while
+				c.NC.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+				n, err := c.NC.Write(message)
+				if sent += size; sent > 64<<20 {
+					t.Fatalf("%d bytes were taken", sent)
+				}
+				if err != nil {
+					rest = message[n:]
+					break
+				}
+			}
+			if growth := heap() - before; growth > 2<<20 { // both sides are in this process
+				t.Errorf("takes %d KiB", growth>>10)
+			}
+			close(goOn)
+			c.Send(rest, masked(true, wsframe.OpClose, "\x03\xe8"))
+			if n := <-read; n != sent {
+				t.Errorf("the application got %d bytes, want %d", n, sent)
+			}
+			c.Expect(closing(1000, ""))
 		})
 	}
 }

@@ -160,3 +160,21 @@ func TestTokensAreReadWhenTheyChange(t *testing.T) {
 	table["a"] = backend.Address{Network: "tcp", Addr: "h:4"} // seen only if the file is not read
 	check("4")
 }
+
+func FuzzTokens(f *testing.F) {
+	f.Add("a: h:1\n# x\n\nb: unix_socket:/s\r\nc:  [::1]:2", "a")
+	f.Fuzz(func(t *testing.T, file, token string) {
+		table := make(map[string]backend.Address)
+		if err := parseTokens(table, []byte(file)); err != nil {
+			return
+		}
+		a, ok := table[token]
+		if !ok {
+			return
+		}
+		// What was found stands in the file, and can be connected to.
+		if token == "" || !strings.Contains(file, token) || !strings.Contains(file, strings.TrimPrefix(a.Addr, "unix:")) || a.Network != "tcp" && a.Network != "unix" {
+			t.Errorf("%q: %v", token, a)
+		}
+	})
+}

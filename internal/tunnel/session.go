@@ -110,10 +110,12 @@ func (s *session) farEnded(err error) {
 	whole := s.out.End()
 	code, reason := wsframe.CloseNormal, ""
 	var crash error
-	if c, ok := s.stream.(interface{ Crashed() error }); ok && err == nil {
+	if c, ok := s.stream.(interface{ Crashed() error }); ok && err == nil && !s.reader.cut.Load() {
 		crash = c.Crashed()
 	}
 	switch {
+	case s.reader.cut.Load(): // who reads this has ended its direction of TCP
+		code, reason = wsframe.CloseGoingAway, "the backend was silent for too long"
 	case crash != nil:
 		code, reason = wsframe.CloseInternalError, "the backend failed"
 	case err != nil:

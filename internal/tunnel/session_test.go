@@ -240,6 +240,25 @@ func TestBackendThatDoesNotEndIsClosed(t *testing.T) {
 	}
 }
 
+func TestSilenceBehindAHalfClose(t *testing.T) {
+	far := listen(t, "tcp", func(c net.Conn) {
+		io.Copy(io.Discard, c)
+		for range 5 { // each word counts
+			time.Sleep(200 * time.Millisecond)
+			io.WriteString(c, "more")
+		}
+		io.Copy(io.Discard, c)
+		time.Sleep(2 * time.Second)
+	})
+	s := serve(t, &Endpoint{Dial: far.dial(t), Options: Options{HalfTimeout: 600 * time.Millisecond}}, wsframe.Options{})
+	c := s.connect(t)
+	c.NC.CloseWrite()
+	for range 5 {
+		c.Expect(text("more"))
+	}
+	c.Expect(closing(1001, "the backend was silent for too long"))
+}
+
 func TestOpeningFails(t *testing.T) {
 	gone := listen(t, "tcp", echo)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
