@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package examples runs every example as its users do: with the wspawn command.
 package examples
 
