@@ -124,8 +124,19 @@ var listening = regexp.MustCompile(`ws://127\.0\.0\.1:\d+/`)
 // URL that it prints.
 func serve(t *testing.T, args ...string) (url string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(bin, "wspawn"), append([]string{"--port", "0", "--log-level", "warn"}, args...)...)
-	cmd.Env = append(os.Environ(), "WSPAWN_EXAMPLES_SECRET=tell nobody")
+	return wspawn(t, "WSPAWN_EXAMPLES_SECRET=tell nobody", append([]string{"--port", "0"}, args...)...)
+}
+
+// serveFile is serve for a configuration file, with one variable for it beside PORT.
+func serveFile(t *testing.T, file, env string) (url string) {
+	t.Helper()
+	return wspawn(t, env, "-c", file)
+}
+
+func wspawn(t *testing.T, env string, args ...string) (url string) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin, "wspawn"), append([]string{"--log-level", "warn"}, args...)...)
+	cmd.Env = append(os.Environ(), "PORT=0", env)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -4,12 +4,9 @@ package examples
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,11 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/wspawn/wspawn/internal/backend"
-	"github.com/wspawn/wspawn/internal/browsertest"
-	"github.com/wspawn/wspawn/internal/files"
-	"github.com/wspawn/wspawn/internal/proxy"
 )
 
 // start runs a program until the end of the test.
@@ -117,61 +109,6 @@ func TestEchoIncrementalPL(t *testing.T) {
 	if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
 		t.Errorf("%q, %v, want the end", rest, err)
 	}
-}
-
-func TestPagesOfPrograms(t *testing.T) {
-	browser := browsertest.New(t)
-	t.Run("count to five", func(t *testing.T) {
-		t.Parallel()
-		url := serve(t, "--static", "echo-pl", "cat")
-		p := browser.Open(t, pageURL(url, "count.html?/"))
-		p.Wait(`document.getElementById("count").textContent === "5"`)
-		p.Wait(`document.getElementById("state").textContent.startsWith("closed: 1000")`)
-	})
-	t.Run("noVNC", func(t *testing.T) {
-		t.Parallel()
-		socket := filepath.Join(t.TempDir(), "vnc")
-		vnc := exec.Command("Xtigervnc", "-displayfd", "1", "-rfbport", "-1", "-rfbunixpath", socket, "-SecurityTypes", "None", "-geometry", "320x240", "-desktop", "a screen")
-		stdout, err := vnc.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		start(t, vnc)
-		if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil { // it is ready
-			t.Fatal(err)
-		}
-		// Behind the proxy is what people have had until now.
-		set, err := backend.Fixed(listen(t, "websockify", "--inetd", "--unix-target="+socket))
-		if err != nil {
-			t.Fatal(err)
-		}
-		set.Start()
-		t.Cleanup(func() { set.Close() })
-		p, err := proxy.New(proxy.Config{Backends: set, Upgrade: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		mux := http.NewServeMux()
-		mux.Handle("/websockify", p)
-		for path, dir := range map[string]string{"/": "novnc", "/novnc/": "/usr/share/novnc"} {
-			h, err := files.New(dir, files.Options{})
-			if err != nil {
-				t.Fatalf("%v: run scripts/setup", err)
-			}
-			t.Cleanup(func() { h.Close() })
-			mux.Handle(path, http.StripPrefix(strings.TrimSuffix(path, "/"), h))
-		}
-		s := httptest.NewServer(mux)
-		t.Cleanup(s.Close)
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-			defer cancel()
-			p.Shutdown(ctx)
-		})
-		page := browser.Open(t, s.URL)
-		page.Wait(`document.getElementById("state").textContent.startsWith("connected to a screen")`)
-		page.Wait(`document.querySelector("#screen canvas").width === 320`)
-	})
 }
 
 func TestPHP(t *testing.T) {
