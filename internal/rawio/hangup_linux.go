@@ -10,6 +10,9 @@ import (
 // data that it sent before is still unread. It is for readers that cannot read on, and false where
 // that cannot be told.
 func HungUp(conn any) bool {
+	if h, ok := conn.(hangUpper); ok {
+		return h.HungUp()
+	}
 	c, ok := conn.(syscall.Conn)
 	if !ok {
 		return false

@@ -38,6 +38,9 @@ func WhenReadable(s any, f func()) (Wait, bool) {
 	return quiet.add(raw, f)
 }
 
+// CanWait reports whether WhenReadable works for s, as a rule.
+func CanWait(s any) bool { return rawConn(s) != nil }
+
 // Forget ends a wait. The function may be running, or be about to.
 func (w Wait) Forget() {
 	if w.key != 0 {

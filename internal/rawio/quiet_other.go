@@ -10,5 +10,8 @@ type Wait struct{}
 // and does nothing.
 func WhenReadable(s any, f func()) (Wait, bool) { return Wait{}, false }
 
+// CanWait reports whether WhenReadable works for s.
+func CanWait(s any) bool { return false }
+
 // Forget ends a wait.
 func (Wait) Forget() {}

@@ -182,6 +182,9 @@ func (r *Reader) Release() {
 	}
 }
 
+// A hangUpper is a stream of another kind that knows what [HungUp] asks.
+type hangUpper interface{ HungUp() bool }
+
 // past is a deadline that wakes every waiter.
 var past = time.Unix(1, 0)
 
