@@ -1,10 +1,12 @@
 // Package stream turns an HTTP request into one full-duplex byte stream.
 //
 // [Upgrade] is the only place that knows how the connection below a request is
-// taken over: with a 101 answer on HTTP/1.1 (RFC 9110, section 7.8), later with
-// a 200 answer on an HTTP/2 stream (RFC 8441). Callers hand in the header lines
-// of the answer and get bytes in both directions; what those bytes mean is
-// theirs.
+// taken over: with a 101 answer on HTTP/1.1 (RFC 9110, section 7.8), with a 200
+// answer on an HTTP/2 stream (RFC 8441). Callers hand in the header lines of the
+// answer and get bytes in both directions; what those bytes mean is theirs.
+//
+// [Normalize] gives the requests of HTTP/2 the shape of those of HTTP/1.1, so
+// that nobody between it and Upgrade has to know the difference.
 package stream
 
 import (
@@ -37,7 +39,9 @@ var owned = map[string]bool{
 	"Upgrade":           true,
 }
 
-// Upgrade answers r with 101 Switching Protocols and takes its connection over.
+// Upgrade answers r with 101 Switching Protocols and takes its connection over. An extended CONNECT
+// that came through [Normalize] is answered with 200, without the lines that only a 101 has, and
+// its HTTP/2 stream is the connection.
 //
 // The answer has a Connection line, an Upgrade line (the one in header, or
 // "websocket"), and the lines of header in the spelling given there. Lines that
@@ -46,15 +50,19 @@ var owned = map[string]bool{
 // one write.
 //
 // conn is the bare connection of the server, not a wrapper of this package: a
-// *net.TCPConn stays visible as one. Its deadlines are cleared. buffered is what
+// *net.TCPConn stays visible as one. (Of HTTP/2, it is a stream, see [Normalize].) Its deadlines are cleared. buffered is what
 // the client sent glued to its request; it comes before anything read from conn
 // and is a copy of its own, so that the buffers of net/http can be freed.
 //
 // An error that matches [http.ErrNotSupported] means that nothing was written
 // and w can still answer; after any other error the connection is closed.
 func Upgrade(w http.ResponseWriter, r *http.Request, header http.Header) (conn net.Conn, buffered []byte, err error) {
-	if Extended(r) {
-		return nil, nil, fmt.Errorf("upgrade: extended CONNECT: %w", http.ErrNotSupported)
+	if x, ok := exchangeOf(r); ok {
+		c, err := x.upgrade(w.Header(), header)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, nil, nil
 	}
 	// The answer is built first: w.Header() is not ours to read after Hijack.
 	answer := appendAnswer(w.Header(), header)
@@ -92,23 +100,12 @@ func writeAnswer(conn net.Conn, answer []byte) error {
 func appendAnswer(middleware, header http.Header) []byte {
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	upgrade, ok := "websocket", false
-	lines := make(http.Header, len(header)+len(middleware)+2)
-	named := make(map[string]bool, len(header))
+	lines := answerLines(middleware, header)
+	upgrade := "websocket"
 	for name, values := range header {
-		key := textproto.CanonicalMIMEHeaderKey(name)
-		named[key] = true
-		if key == "Upgrade" && len(values) > 0 && !ok {
-			upgrade, ok = values[0], true
-		}
-		if !owned[key] {
-			lines[name] = values
-		}
-	}
-	for name, values := range middleware {
-		key := textproto.CanonicalMIMEHeaderKey(name)
-		if !owned[key] && !named[key] && !strings.HasPrefix(key, "Sec-Websocket-") {
-			lines[name] = values
+		if strings.EqualFold(name, "Upgrade") && len(values) > 0 {
+			upgrade = values[0]
+			break
 		}
 	}
 	lines["Upgrade"] = []string{upgrade}
@@ -119,19 +116,45 @@ func appendAnswer(middleware, header http.Header) []byte {
 	return b.Bytes()
 }
 
-type extendedKey struct{}
-
-// MarkExtended returns a copy of r that [Extended] knows as a WebSocket request
-// which came as an extended CONNECT. Whoever gives such a request the shape of a
-// GET, once and before routing, marks it with this.
-func MarkExtended(r *http.Request) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), extendedKey{}, true))
+// answerLines are those of the caller and of middleware that an answer has.
+func answerLines(middleware, header http.Header) http.Header {
+	lines := make(http.Header, len(header)+len(middleware)+2)
+	named := make(map[string]bool, len(header))
+	for name, values := range header {
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		named[key] = true
+		if !owned[key] {
+			lines[name] = values
+		}
+	}
+	for name, values := range middleware {
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		if !owned[key] && !named[key] && !strings.HasPrefix(key, "Sec-Websocket-") {
+			lines[name] = values
+		}
+	}
+	return lines
 }
 
-// Extended reports whether r is a marked extended CONNECT request: it has no
-// Sec-WebSocket-Key and no Upgrade to check (RFC 8441, section 5), and its
-// stream ends when the HTTP handler returns.
+type extendedKey struct{}
+
+// exchangeOf returns what [Normalize] keeps of an extended CONNECT request: nil of one that was only marked.
+func exchangeOf(r *http.Request) (*exchange, bool) {
+	x, ok := r.Context().Value(extendedKey{}).(*exchange)
+	return x, ok
+}
+
+func (x *exchange) mark(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), extendedKey{}, x))
+}
+
+// MarkExtended returns a copy of r that [Extended] knows as a WebSocket request
+// which came as an extended CONNECT, for tests of what lies below [Normalize]. It cannot be upgraded.
+func MarkExtended(r *http.Request) *http.Request { return (*exchange)(nil).mark(r) }
+
+// Extended reports whether r came as an extended CONNECT request: its Sec-WebSocket-Key is not the client's (RFC
+// 8441, section 5), there is no 101, and its stream ends when the HTTP handler returns.
 func Extended(r *http.Request) bool {
-	marked, _ := r.Context().Value(extendedKey{}).(bool)
-	return marked
+	_, ok := exchangeOf(r)
+	return ok
 }

@@ -1,0 +1,132 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Key is the Sec-WebSocket-Key of requests that came as an extended CONNECT, whose clients send none: sixteen ASCII zeros, as
+// lighttpd has it. The Sec-WebSocket-Accept that a program makes of it is not sent.
+const Key = "MDAwMDAwMDAwMDAwMDAwMA=="
+
+// Normalize turns the extended CONNECT requests of HTTP/2 (RFC 8441), once and before anybody looks at them, into what
+// HTTP/1.1 would have brought: a GET without a body, with Upgrade, Connection and Sec-WebSocket-Key ([Key]) in its
+// header and HTTP/1.1 as its protocol. [Extended] tells them from others. Requests for other protocols than websocket,
+// and ordinary CONNECT requests, which are for proxies, are answered with 405.
+//
+// What [Upgrade] makes of such a request is a connection like any other, with these differences:
+//
+//   - It is no descriptor, so nothing is spliced, and a reader needs a goroutine.
+//   - It has no CloseWrite: net/http ends its side of a stream only together with the handler. Close ends both. The client's
+//     end of its own side is io.EOF; that it has reset the stream, or is gone, is an error.
+//   - A deadline that passes while a Read or Write waits is the end of that direction, and after such a Write the
+//     stream is reset. A deadline that nobody meets does no harm.
+//
+// The handler may return before the connection is closed, or use it until then: Normalize itself returns to net/http when
+// both is over. Then the client sees the end of the stream, or, if the handler panicked with
+// [http.ErrAbortHandler], a reset.
+func Normalize(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if status, reason := unwelcome(r); status != 0 {
+			w.Header().Set("Allow", "GET")
+			http.Error(w, fmt.Sprintf("%d %s", status, reason), status)
+			return
+		}
+		x := &exchange{w: w, r: r}
+		returned := false
+		defer func() { x.wait(returned) }()
+		next.ServeHTTP(w, x.normal())
+		returned = true
+	})
+}
+
+// unwelcome returns the answer to a CONNECT request that is no WebSocket handshake.
+func unwelcome(r *http.Request) (status int, reason string) {
+	protocol := r.Header[":protocol"]
+	switch {
+	case len(protocol) == 0:
+		return http.StatusMethodNotAllowed, "this server is no proxy"
+	case len(protocol) > 1 || protocol[0] != "websocket":
+		return http.StatusMethodNotAllowed, "the only protocol of CONNECT requests here is websocket"
+	case !strings.HasPrefix(r.URL.Path, "/") || r.URL.Host != "":
+		return http.StatusBadRequest, ":path is not a path"
+	case r.ContentLength != -1:
+		// With the end of the stream, or a length after which it comes, there is no room for a conversation.
+		return http.StatusBadRequest, "a WebSocket handshake does not end its stream"
+	}
+	return 0, ""
+}
+
+// An exchange is an extended CONNECT request.
+type exchange struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	conn *conn // nil before Upgrade
+}
+
+// normal returns the request in the shape of HTTP/1.1.
+func (x *exchange) normal() *http.Request {
+	r := x.mark(x.r)
+	r.Method = http.MethodGet
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
+	r.Body, r.ContentLength = http.NoBody, 0
+	r.Header = r.Header.Clone()
+	delete(r.Header, ":protocol")
+	r.Header["Upgrade"] = []string{"websocket"}
+	r.Header["Connection"] = []string{"Upgrade"}
+	if len(r.Header["Sec-Websocket-Key"]) != 1 {
+		r.Header["Sec-Websocket-Key"] = []string{Key}
+	}
+	return r
+}
+
+// upgrade answers with 200.
+func (x *exchange) upgrade(middleware, header http.Header) (*conn, error) {
+	switch {
+	case x == nil:
+		return nil, fmt.Errorf("upgrade: not an HTTP/2 stream: %w", http.ErrNotSupported)
+	case x.conn != nil:
+		return nil, fmt.Errorf("upgrade: %w", http.ErrHijacked)
+	}
+	lines := answerLines(middleware, header)
+	h := x.w.Header()
+	clear(h)
+	for name, values := range lines {
+		if !strings.EqualFold(name, "Sec-WebSocket-Accept") {
+			h[name] = values
+		}
+	}
+	c := newConn(x.w, x.r)
+	err := errors.Join(c.rc.SetReadDeadline(time.Time{}), c.rc.SetWriteDeadline(time.Time{}))
+	if err == nil {
+		x.w.WriteHeader(http.StatusOK)
+		err = c.rc.Flush()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("upgrade: client is gone: %w", err)
+	}
+	x.conn = c
+	return c, nil
+}
+
+// wait waits for the end of the connection, if there is one. A handler that panicked has ended it.
+func (x *exchange) wait(returned bool) {
+	c := x.conn
+	if c == nil {
+		return
+	}
+	if !returned {
+		c.Close()
+	}
+	<-c.closed
+	// net/http uses what is behind these calls again for other requests.
+	c.in.wait()
+	c.out.wait()
+}
