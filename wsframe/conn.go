@@ -288,6 +288,9 @@ func (c *Conn) endRead(e *CloseError) {
 // be sending or is the one to close first. It needs reading.
 func (c *Conn) leave(discard bool) {
 	c.leaving = true
+	if _, ok := c.nc.(interface{ CloseWrite() error }); !ok && c.role == Server {
+		discard = false // HTTP/2: no reset overtakes what was sent, and the end of the stream is all that can be said
+	}
 	if discard || !c.mailbox.empty() {
 		go c.linger(discard)
 	} else {

@@ -31,7 +31,11 @@ func (c *Conn) ReceiveThen(handle func(*Batch) error, done func(error)) {
 }
 
 func (c *Conn) receiveThen(handle func(*Batch) error, done func(error)) {
-	err, quiet := c.receiveSafely(handle, func() { go c.receiveThen(handle, done) })
+	var wake func()
+	if rawio.CanWait(c.nc) {
+		wake = func() { go c.receiveThen(handle, done) }
+	}
+	err, quiet := c.receiveSafely(handle, wake)
 	if !quiet {
 		done(err)
 	}
