@@ -80,6 +80,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.IntVarP(&f.port, "port", "p", 0, "listen on 127.0.0.1:`PORT`; 0 is any free port")
 	fs.StringVar((*string)(&c.Listener[0].Certificate), "tls-cert", "", "`FILE` with the certificate: speak TLS (wss)")
 	fs.StringVar((*string)(&c.Listener[0].Key), "tls-key", "", "`FILE` with the key of the certificate")
+	fs.BoolVar(&c.Listener[0].HTTP2, "http2", true, "speak HTTP/2 beside HTTP/1.1, also for WebSockets")
 	fs.StringVar((*string)(&f.stdio.Programs), "dir", "", "serve the programs in `DIR`: the path of the URL names one")
 	fs.StringVar((*string)(&f.static.Root), "static", "", "serve the files in `DIR` to ordinary requests")
 	fs.BoolVar(&f.static.Listings, "static-listings", false, "show what is in directories that have no index.html")
@@ -258,7 +259,7 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 
 // listeners puts the addresses and the certificate together.
 func (f *serveFlags) listeners(fs *pflag.FlagSet) {
-	c, tls := f.c, *f.c.Listener[0]
+	c, l := f.c, *f.c.Listener[0]
 	if fs.Changed("port") {
 		if f.port < 0 || f.port > 65535 {
 			f.bad("port", fmt.Errorf("%d is not from 0 to 65535", f.port))
@@ -271,11 +272,12 @@ func (f *serveFlags) listeners(fs *pflag.FlagSet) {
 		}
 	}
 	c.Listener = nil
-	if tls.Certificate == "" && tls.Key == "" {
-		return
+	if l == *config.New[config.Listener]() {
+		return // an address is enough
 	}
 	for _, addr := range c.Listen {
-		c.Listener = append(c.Listener, &config.Listener{Address: addr, Certificate: tls.Certificate, Key: tls.Key})
+		l.Address = addr
+		c.Listener = append(c.Listener, new(l))
 	}
 	c.Listen = nil
 }

@@ -96,15 +96,16 @@ func known[T any](p *problems, setting, table, name string, m map[string]T) {
 
 // Listeners returns all of them, those of Listen included.
 func (c *Config) Listeners() []*Listener {
-	var all []*Listener
-	for _, addr := range c.Listen {
-		all = append(all, &Listener{Address: addr})
+	listen := c.Listen
+	if len(listen)+len(c.Listener) == 0 {
+		listen = []string{DefaultListen}
 	}
-	all = append(all, c.Listener...)
-	if len(all) == 0 {
-		all = append(all, &Listener{Address: DefaultListen})
+	all := make([]*Listener, len(listen), len(listen)+len(c.Listener))
+	for i, addr := range listen {
+		all[i] = New[Listener]()
+		all[i].Address = addr
 	}
-	return all
+	return append(all, c.Listener...)
 }
 
 // DefaultListen is reachable from this machine only.

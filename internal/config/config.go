@@ -56,6 +56,10 @@ type Listener struct {
 
 	// Permissions of a Unix socket, octal. Without it the umask decides.
 	Mode Mode `toml:"mode"`
+
+	// Speak HTTP/2 beside HTTP/1.1, also for WebSockets: with TLS to clients that want it, without to those that
+	// begin with it.
+	HTTP2 bool `toml:"http2" default:"true"`
 }
 
 // Program is what is run, and how. A route or a pool names it, or has a command of its own.

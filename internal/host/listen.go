@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/stream"
+	"github.com/wspawn/wspawn/internal/xconnect"
 )
 
 // Times and sizes that protect the HTTP side.
@@ -26,6 +28,19 @@ const (
 	maxHeader     = 64 << 10
 )
 
+// http2Config is how many streams a connection has, and what waits in memory for those who read them. A stream that is
+// not read must not hold up the others of its connection, so that there is room for all of them.
+var http2Config = http.HTTP2Config{
+	MaxConcurrentStreams:          256,
+	MaxReceiveBufferPerStream:     64 << 10,
+	MaxReceiveBufferPerConnection: 256 * 64 << 10,
+	MaxReadFrameSize:              64 << 10,
+	WriteByteTimeout:              time.Minute, // a deadline of a stream cannot end a write that TCP holds up
+}
+
+// net/http has read it.
+func init() { xconnect.Restore() }
+
 // A listener is an address with its HTTP server.
 type listener struct {
 	net.Listener
@@ -34,6 +49,7 @@ type listener struct {
 	server  *http.Server
 	fresh   fresh
 	secure  bool
+	http2   bool
 	cert    atomic.Pointer[tls.Certificate]
 	serving bool // belongs to Host.mu
 	closed  atomic.Bool
@@ -50,7 +66,7 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 	certs := make(map[*listener]*tls.Certificate)
 	for _, lc := range c.Listeners() {
 		i := slices.IndexFunc(before, func(l *listener) bool {
-			return l.address == lc.Address && l.secure == (lc.Certificate != "") && l.mode == lc.Mode && !slices.Contains(all, l)
+			return l.address == lc.Address && l.secure == (lc.Certificate != "") && l.http2 == lc.HTTP2 && l.mode == lc.Mode && !slices.Contains(all, l)
 		})
 		var l *listener
 		if i >= 0 {
@@ -78,7 +94,7 @@ func (h *Host) newListener(lc *config.Listener) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln, address: lc.Address, mode: lc.Mode, secure: lc.Certificate != ""}
+	l := &listener{Listener: ln, address: lc.Address, mode: lc.Mode, secure: lc.Certificate != "", http2: lc.HTTP2}
 	if mode, set := lc.Mode.Bits(); set {
 		if err := os.Chmod(strings.TrimPrefix(lc.Address, "unix:"), fs.FileMode(mode)); err != nil {
 			ln.Close()
@@ -86,20 +102,23 @@ func (h *Host) newListener(lc *config.Listener) (*listener, error) {
 		}
 	}
 	l.server = &http.Server{
-		Handler:           h,
+		Handler:           stream.Normalize(h),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         l.fresh.track,
 		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http2Config,
 	}
+	l.server.Protocols.SetHTTP1(true)
+	l.server.Protocols.SetHTTP2(l.secure && l.http2)
+	l.server.Protocols.SetUnencryptedHTTP2(!l.secure && l.http2)
 	if l.secure {
-		// HTTP/1.1 alone, until WebSockets can be served over HTTP/2 as well.
 		l.server.TLSConfig = &tls.Config{
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.cert.Load(), nil },
-			MinVersion:     tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+			MinVersion:     tls.VersionTLS12, // NextProtos is added by net/http
 		}
-		l.server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}
 	return l, nil
 }
