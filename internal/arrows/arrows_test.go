@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"internal/cgirun":  {"cgi", "spawner", "internal/rawio"},
 	"fastcgi":          {"cgi", "internal/rawio", "internal/backend"},
 
-	"wsframe": {"internal/stream", "internal/rawio"},
+	"wsframe": {"internal/stream", "internal/rawio", "internal/inflate"},
 	"spawner": {"internal/rawio"},
 
 	"internal/framing": {"wsframe", "internal/rawio"},
