@@ -236,3 +236,22 @@ func TestValuesReadWhatTheyWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestCommandsAreNotRelativeToTheDirectoryOfTheProgram(t *testing.T) {
+	tree(t, "run.sh", "dir/x")
+	c := allRight()
+	c.Program["p"].Command, c.Program["p"].Directory = []string{"./run.sh", "arg"}, "dir"
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+	want, err := filepath.Abs("run.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := c.Program["p"].Run(c.Program["p"].Command); err != nil || p.Path != want || !slices.Equal(p.Args, []string{"arg"}) || p.Dir != filepath.Join(filepath.Dir(want), "dir") {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := c.Program["p"].Run([]string{"cat"}); err != nil || p.Path != "cat" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -16,7 +16,7 @@ import (
 
 func (g *Program) check(p *problems, at string) {
 	if len(g.Command) > 0 {
-		_, err := spawner.Look(g.Command[0], string(g.Directory))
+		_, err := spawner.Look(g.Command[0], "")
 		p.add(at+".command", err)
 	}
 	for _, name := range keys(g.Env) {
@@ -67,9 +67,13 @@ func (g *Program) Pattern() (spawner.Program, error) {
 	return s, errors.Join(err1, err2)
 }
 
-// Run returns the program with a command.
+// Run returns the program with a command. Its name is relative to where the server runs, not to the
+// directory of the program.
 func (g *Program) Run(command []string) (spawner.Program, error) {
 	s, err := g.Pattern()
+	if path, e := filepath.Abs(command[0]); e == nil && strings.ContainsRune(filepath.ToSlash(command[0]), '/') {
+		command = append([]string{path}, command[1:]...)
+	}
 	s.Path, s.Args = command[0], command[1:]
 	if g.Unbuffer {
 		s.Path, s.Args = "stdbuf", append([]string{"-oL"}, command...)
