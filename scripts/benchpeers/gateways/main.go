@@ -28,7 +28,7 @@ func main() {
 		}
 		return
 	}
-	b := versus.Bench{Name: "gateways", Servers: [2]string{"wspawn", "lighttpd"}}
+	b := versus.Bench{Name: "gateways", Servers: []string{"wspawn", "lighttpd"}}
 	var p programs
 	flag.StringVar(&p.wspawn, "wspawn", "wspawn", "`path` of wspawn")
 	flag.StringVar(&p.lighttpd, "lighttpd", "lighttpd", "`path` of lighttpd")

@@ -23,7 +23,7 @@ func rows(length time.Duration) []row {
 		args = append([]string{"echo", "-d", length.String()}, args...)
 		return row{
 			name: name, kind: k,
-			wants: []versus.Want{{Measure: versus.Rate("message"), Ratio: rate}, {Measure: versus.CPU("message"), Ratio: cpu}},
+			wants: []versus.Want{{Measure: versus.Rate("message"), Ratios: []float64{rate}}, {Measure: versus.CPU("message"), Ratios: []float64{cpu}}},
 			load: func(ctx context.Context, p *programs, s *versus.Server, backends []*versus.Server) (*versus.Report, error) {
 				return versus.Wsload(ctx, []string{p.wsload}, args, s, backends...)
 			},
@@ -32,7 +32,7 @@ func rows(length time.Duration) []row {
 	requests := func(name string, k *kind, rate float64, conns int) row {
 		return row{
 			name: name, kind: k,
-			wants: []versus.Want{{Measure: versus.Rate("request"), Ratio: rate}, {Measure: versus.CPU("request")}},
+			wants: []versus.Want{{Measure: versus.Rate("request"), Ratios: []float64{rate}}, {Measure: versus.CPU("request")}},
 			load: func(ctx context.Context, _ *programs, s *versus.Server, backends []*versus.Server) (*versus.Report, error) {
 				return ask(ctx, s, backends, conns, length)
 			},

@@ -21,7 +21,7 @@ type programs struct {
 }
 
 func main() {
-	b := versus.Bench{Name: "host", Servers: [2]string{"wspawn", "websocketd"}}
+	b := versus.Bench{Name: "host", Servers: []string{"wspawn", "websocketd"}}
 	var p programs
 	flag.StringVar(&p.wspawn, "wspawn", "wspawn", "`path` of wspawn")
 	flag.StringVar(&p.websocketd, "websocketd", "websocketd", "`path` of websocketd")

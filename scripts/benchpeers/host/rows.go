@@ -16,7 +16,7 @@ type row struct {
 func rows(seconds string) []row {
 	echo := func(args ...string) []string { return append([]string{"echo", "-d", seconds}, args...) }
 	wants := func(rate, cpu float64) []versus.Want {
-		return []versus.Want{{Measure: versus.Rate("message"), Ratio: rate}, {Measure: versus.CPU("message"), Ratio: cpu}}
+		return []versus.Want{{Measure: versus.Rate("message"), Ratios: []float64{rate}}, {Measure: versus.CPU("message"), Ratios: []float64{cpu}}}
 	}
 	return []row{
 		{
@@ -49,12 +49,12 @@ func rows(seconds string) []row {
 		{
 			name:  "connect, echo, close; 8 at once",
 			args:  []string{"connect", "-d", seconds, "-c", "8"},
-			wants: []versus.Want{{Measure: versus.Rate("session"), Ratio: 1.1}, {Measure: versus.CPU("session"), Ratio: 0.7}},
+			wants: []versus.Want{{Measure: versus.Rate("session"), Ratios: []float64{1.1}}, {Measure: versus.CPU("session"), Ratios: []float64{0.7}}},
 		},
 		{
 			name:  "1,000 idle sessions",
 			args:  []string{"idle", "-c", "1000", "-hold", "5s"},
-			wants: []versus.Want{{Measure: versus.Memory, Ratio: 0.25, Limit: 13}},
+			wants: []versus.Want{{Measure: versus.Memory, Ratios: []float64{0.25}, Limit: 13}},
 		},
 	}
 }

@@ -36,6 +36,14 @@ func Number(v float64) string {
 	}
 }
 
+// Ratio formats a ratio with two decimals, or with two significant digits if it is tiny.
+func Ratio(v float64) string {
+	if v < 0.05 {
+		return fmt.Sprintf("%.2g×", v)
+	}
+	return fmt.Sprintf("%.2f×", v)
+}
+
 // YesNo formats whether a wish was met.
 func YesNo(met bool) string {
 	if met {

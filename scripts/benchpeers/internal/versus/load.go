@@ -20,6 +20,9 @@ type Report struct {
 	} `json:"cpu"`
 	Memory struct {
 		ServerRSSPerConn float64 `json:"server_rss_per_conn"`
+		ServerPSSPerConn float64 `json:"server_pss_per_conn"`
+		// BackendPSSPerConn is of the children of the server and of the backends.
+		BackendPSSPerConn float64 `json:"backend_pss_per_conn"`
 	} `json:"memory"`
 }
 

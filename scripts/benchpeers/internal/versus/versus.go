@@ -1,4 +1,4 @@
-// Package versus compares two servers, side by side on this machine: the same
+// Package versus compares servers, side by side on this machine: the same
 // load, in turn, row by row. What the servers and the loads are is up to the
 // commands.
 package versus
@@ -20,8 +20,8 @@ import (
 
 // A Bench has what the commands have in common: who is compared, and flags.
 type Bench struct {
-	Name    string    // of the command
-	Servers [2]string // ours and theirs
+	Name    string   // of the command
+	Servers []string // ours and theirs
 
 	Length time.Duration // of a run; set by -d
 
@@ -47,19 +47,19 @@ type Row struct {
 	Wants []Want
 	// Alone is for what theirs cannot do: ours alone is measured.
 	Alone bool
-	// Run measures one of the servers, 0 or 1, which it starts for that.
+	// Run measures one of the servers, which it starts for that.
 	Run func(ctx context.Context, server int) (*Report, error)
 }
 
-// A Want is a measure with the wanted ratio of ours to theirs: at least, where
-// more is better, and at most, where less is.
+// A Want is a measure with the wanted ratios of ours to each of theirs: at
+// least, where more is better, and at most, where less is.
 type Want struct {
 	Measure Measure
-	Ratio   float64 // 0: for information
-	Limit   float64 // for ours alone; 0: none
+	Ratios  []float64 // 0 or missing: for information
+	Limit   float64   // for ours alone; 0: none
 }
 
-// A Measure is a number in a report.
+// A Measure is a number in a report. Zero means that it is not known.
 type Measure struct {
 	Name     string
 	Unit     string
@@ -73,14 +73,20 @@ type outcome struct {
 	Measure string    `json:"measure"`
 	Unit    string    `json:"unit"`
 	Ours    []float64 `json:"ours"`
-	Theirs  []float64 `json:"theirs,omitempty"`
-	Ratio   float64   `json:"ratio,omitempty"` // of the medians
-	Wanted  string    `json:"wanted,omitempty"`
+	Peers   []peer    `json:"peers"`
 	Met     bool      `json:"met"`
 
 	// OtherPct is the largest share of one processor that processes which took
 	// no part used in a run, or that the hypervisor took away.
 	OtherPct float64 `json:"other_pct"`
+}
+
+// A peer is one of theirs in an outcome.
+type peer struct {
+	Name   string    `json:"name"`
+	Theirs []float64 `json:"theirs,omitempty"`
+	Ratio  float64   `json:"ratio,omitempty"` // of the medians
+	Wanted string    `json:"wanted,omitempty"`
 }
 
 // Main measures the rows and ends the process.
@@ -110,7 +116,7 @@ func (b *Bench) compare(ctx context.Context, rows []Row) error {
 			problems = append(problems, fmt.Errorf("%s: %w", r.Name, err))
 			continue
 		}
-		outcomes = append(outcomes, r.judge(reports)...)
+		outcomes = append(outcomes, r.judge(b.Servers, reports)...)
 	}
 	if len(outcomes) == 0 && len(problems) == 0 {
 		return fmt.Errorf("no row matches %q", b.rows)
@@ -127,11 +133,12 @@ func (b *Bench) compare(ctx context.Context, rows []Row) error {
 }
 
 // measure runs the servers in turn, so that what else happens on the machine
-// meets both.
-func (b *Bench) measure(ctx context.Context, r Row) (reports [2][]*Report, err error) {
+// meets all.
+func (b *Bench) measure(ctx context.Context, r Row) (reports [][]*Report, err error) {
+	reports = make([][]*Report, len(b.Servers))
 	for n := range b.runs {
 		for i, name := range b.Servers {
-			if i == 1 && r.Alone {
+			if i > 0 && r.Alone {
 				continue
 			}
 			fmt.Fprintf(os.Stderr, "%s: %s, run %d of %d: %s\n", b.Name, r.Name, n+1, b.runs, name)
@@ -163,7 +170,7 @@ func (b *Bench) quietest(ctx context.Context, r Row, server int) (best *Report, 
 }
 
 // judge compares the runs of ours and theirs.
-func (r Row) judge(reports [2][]*Report) []outcome {
+func (r Row) judge(servers []string, reports [][]*Report) []outcome {
 	var other float64
 	for _, list := range reports {
 		for _, rep := range list {
@@ -172,32 +179,40 @@ func (r Row) judge(reports [2][]*Report) []outcome {
 	}
 	var outcomes []outcome
 	for _, w := range r.Wants {
-		o := outcome{Row: r.Name, Measure: w.Measure.Name, Unit: w.Measure.Unit, OtherPct: other, Met: true}
-		for _, rep := range reports[0] {
-			o.Ours = append(o.Ours, w.Measure.Of(rep))
-		}
-		for _, rep := range reports[1] {
-			o.Theirs = append(o.Theirs, w.Measure.Of(rep))
-		}
-		if !r.Alone {
-			o.Ratio = table.Median(o.Ours) / table.Median(o.Theirs)
-		}
-		switch {
-		case w.Ratio == 0:
-		case w.Measure.MoreGood:
-			o.Wanted = fmt.Sprintf("≥ %v×", w.Ratio)
-			o.Met = o.Ratio >= w.Ratio
-		default:
-			o.Wanted = fmt.Sprintf("≤ %v×", w.Ratio)
-			o.Met = o.Ratio <= w.Ratio
-		}
-		if w.Limit > 0 {
-			o.Wanted += fmt.Sprintf(", < %v %s", w.Limit, w.Measure.Unit)
-			o.Met = o.Met && table.Median(o.Ours) < w.Limit
+		o := outcome{Row: r.Name, Measure: w.Measure.Name, Unit: w.Measure.Unit, Ours: w.Measure.all(reports[0]), OtherPct: other, Met: true}
+		for i, list := range reports[1:] {
+			p := peer{Name: servers[i+1], Theirs: w.Measure.all(list)}
+			if len(p.Theirs) > 0 {
+				p.Ratio = table.Median(o.Ours) / table.Median(p.Theirs)
+			}
+			switch {
+			case i >= len(w.Ratios) || w.Ratios[i] == 0:
+			case w.Measure.MoreGood:
+				p.Wanted = fmt.Sprintf("≥ %v×", w.Ratios[i])
+				o.Met = o.Met && p.Ratio >= w.Ratios[i]
+			default:
+				p.Wanted = fmt.Sprintf("≤ %v×", w.Ratios[i])
+				o.Met = o.Met && p.Ratio <= w.Ratios[i]
+			}
+			if i == 0 && w.Limit > 0 {
+				p.Wanted += fmt.Sprintf(", < %v %s", w.Limit, w.Measure.Unit)
+				o.Met = o.Met && table.Median(o.Ours) < w.Limit
+			}
+			o.Peers = append(o.Peers, p)
 		}
 		outcomes = append(outcomes, o)
 	}
 	return outcomes
+}
+
+// all returns the measure of each report that knows it.
+func (m Measure) all(reports []*Report) (values []float64) {
+	for _, rep := range reports {
+		if v := m.Of(rep); v != 0 {
+			values = append(values, v)
+		}
+	}
+	return values
 }
 
 func (b *Bench) report(outcomes []outcome) error {
@@ -210,25 +225,30 @@ func (b *Bench) report(outcomes []outcome) error {
 		}
 		return nil
 	}
-	cells := [][]string{{"load", "measure", " " + b.Servers[0], " " + b.Servers[1], " ratio", "wanted", "met", " others"}}
+	head := []string{"load", "measure", " " + b.Servers[0]}
+	for _, name := range b.Servers[1:] {
+		head = append(head, " "+name, " ratio", "wanted")
+	}
+	cells := [][]string{append(head, "met", " others")}
 	last := ""
 	for _, o := range outcomes {
-		name, other := o.Row, fmt.Sprintf("%.0f %%", o.OtherPct)
+		name, other, met := o.Row, fmt.Sprintf("%.0f %%", o.OtherPct), ""
 		if name == last {
 			name, other = "", ""
 		}
 		last = o.Row
-		met := ""
-		if o.Wanted != "" {
-			met = table.YesNo(o.Met)
+		line := []string{name, o.Measure + ", " + o.Unit, table.Number(table.Median(o.Ours))}
+		for _, p := range o.Peers {
+			theirs, ratio := "", ""
+			if len(p.Theirs) > 0 {
+				theirs, ratio = table.Number(table.Median(p.Theirs)), table.Ratio(p.Ratio)
+			}
+			line = append(line, theirs, ratio, p.Wanted)
+			if p.Wanted != "" {
+				met = table.YesNo(o.Met)
+			}
 		}
-		theirs, ratio := "", ""
-		if len(o.Theirs) > 0 {
-			theirs, ratio = table.Number(table.Median(o.Theirs)), fmt.Sprintf("%.2f×", o.Ratio)
-		}
-		cells = append(cells, []string{
-			name, o.Measure + ", " + o.Unit, table.Number(table.Median(o.Ours)), theirs, ratio, o.Wanted, met, other,
-		})
+		cells = append(cells, append(line, met, other))
 	}
 	return table.Markdown(os.Stdout, cells)
 }
