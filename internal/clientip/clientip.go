@@ -1,0 +1,312 @@
+// Package clientip finds out who the client of a request is when there are proxies in between.
+//
+// Everybody can send X-Forwarded-For. It is believed only from peers that are trusted, and only as far
+// back as those vouch for one another; from all others such fields are removed, so that nothing behind
+// can believe them by mistake. What was found replaces the peer in [http.Request].RemoteAddr, where
+// everything that comes after looks: limits, logs, the environment of programs. [Peer] still has the
+// other end of the connection, [Scheme] what the client speaks, and [Trusted] whether a proxy said so.
+package clientip
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// Config says whom to believe. The zero value believes nobody, and removes what is not believed.
+type Config struct {
+	// Trusted are the proxies, in the forms of [ParsePeers]. Empty: none.
+	Trusted []string
+	// Header are the fields that may name the client, of which the first that is there counts. Empty:
+	// X-Forwarded-For alone. A field that the proxy does not write itself comes from the client as
+	// it is: list only what your proxy overwrites or, with the two lists, appends to.
+	//
+	// X-Forwarded-For, everything else that ends so, and Forwarded (RFC 7239) are lists, walked from
+	// their end over trusted hops to the first that is not. Any other field, as X-Real-IP or
+	// CF-Connecting-IP, is one address.
+	Header []string
+	// SchemeHeader is the field that says whether the client speaks "http" or "https". Empty:
+	// X-Forwarded-Proto. The client of Forwarded has its scheme there too, and this field does not count.
+	SchemeHeader string
+	// Strict refuses requests of trusted peers with 400 when the field is missing or malformed, or names
+	// the client by a word ("unknown", "_hidden"). By default the peer is the client then.
+	Strict bool
+	// Remove are fields that are removed when the peer is not trusted, beside those of Header and
+	// SchemeHeader; one that ends in "*" stands for all that begin so. Nil: [DefaultRemove], empty: none.
+	Remove []string
+}
+
+// DefaultRemove is what tells programs about the client, one way or another.
+var DefaultRemove = []string{
+	"Forwarded", "X-Forwarded*", "X-Original-Forwarded-For", "X-Real-IP", "X-Client-IP", "X-Cluster-Client-IP",
+	"True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP",
+}
+
+// A Resolver finds the client. Its methods may be called at the same time.
+type Resolver struct {
+	trusted Peers
+	header  []string // canonical
+	scheme  string
+	strict  bool
+	remove  []string // folded
+}
+
+// New checks c. Its errors name every entry that is wrong.
+func New(c Config) (*Resolver, error) {
+	trusted, err := ParsePeers(c.Trusted)
+	if err != nil {
+		return nil, err
+	}
+	s := &Resolver{trusted: trusted, scheme: "X-Forwarded-Proto", strict: c.Strict}
+	if c.SchemeHeader != "" {
+		s.scheme = textproto.CanonicalMIMEHeaderKey(c.SchemeHeader)
+	}
+	for _, h := range c.Header {
+		s.header = append(s.header, textproto.CanonicalMIMEHeaderKey(h))
+	}
+	if s.header == nil {
+		s.header = []string{forwardedFor}
+	}
+	remove := c.Remove
+	if remove == nil {
+		remove = DefaultRemove
+	}
+	for _, name := range slices.Concat(remove, s.header, []string{s.scheme}) {
+		s.remove = append(s.remove, fold(name))
+	}
+	return s, nil
+}
+
+const forwardedFor = "X-Forwarded-For"
+
+// found is what is known about the client of a request.
+type found struct {
+	peer    string
+	scheme  string
+	trusted bool
+}
+
+type key struct{}
+
+// Peer returns the address of the other end of the connection as net/http had it, "" if no [Resolver]
+// has seen the request.
+func Peer(ctx context.Context) string {
+	f, _ := ctx.Value(key{}).(*found)
+	if f == nil {
+		return ""
+	}
+	return f.peer
+}
+
+// Trusted reports whether the peer is a proxy that is believed.
+func Trusted(ctx context.Context) bool {
+	f, _ := ctx.Value(key{}).(*found)
+	return f != nil && f.trusted
+}
+
+// Scheme returns "https" or "http": what the client speaks, as far as is known.
+func Scheme(r *http.Request) string {
+	if f, _ := r.Context().Value(key{}).(*found); f != nil && f.scheme != "" {
+		return f.scheme
+	}
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// Handler resolves requests for next. It answers 400 where [Resolver.Resolve] has an error.
+func (s *Resolver) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resolved, err := s.Resolve(r)
+		if err != nil {
+			err.Write(w)
+			return
+		}
+		next.ServeHTTP(w, resolved)
+	})
+}
+
+// Resolve returns a copy of r whose RemoteAddr is the client's address and port; port 0 is one that nobody
+// told. The error, with Strict only, is an answer with status 400.
+func (s *Resolver) Resolve(r *http.Request) (*http.Request, *wsframe.Rejection) {
+	f := &found{peer: r.RemoteAddr, trusted: s.trusted.Contain(r.RemoteAddr)}
+	out := r.WithContext(context.WithValue(r.Context(), key{}, f))
+	if !f.trusted {
+		out.Header = s.without(r.Header)
+		return out, nil
+	}
+	client, scheme, err := s.ask(r.Header)
+	if err != nil && s.strict {
+		return nil, &wsframe.Rejection{
+			Status: http.StatusBadRequest, Reason: "the proxy does not say who the client is",
+			Err: fmt.Errorf("trusted proxy %s: %w", r.RemoteAddr, err),
+		}
+	}
+	if client.IsValid() {
+		out.RemoteAddr = client.String()
+	}
+	if f.scheme = scheme; scheme != "" {
+		out = out.WithContext(cgi.WithVars(out.Context(), schemeVars(r, scheme)...))
+	}
+	return out, nil
+}
+
+// schemeVars describes the scheme to programs. Those that only look whether HTTPS is there know "off" as well.
+func schemeVars(r *http.Request, scheme string) []cgi.Var {
+	vars := []cgi.Var{{Name: "REQUEST_SCHEME", Value: scheme}}
+	switch {
+	case scheme == "https":
+		vars = append(vars, cgi.Var{Name: "HTTPS", Value: "on"})
+	case r.TLS != nil:
+		vars = append(vars, cgi.Var{Name: "HTTPS", Value: "off"})
+	}
+	return vars
+}
+
+// ask reads the fields that count. The scheme is good also when the address is not.
+func (s *Resolver) ask(h http.Header) (client netip.AddrPort, scheme string, err error) {
+	for _, name := range s.header {
+		hops := items(h[name])
+		if len(hops) == 0 {
+			continue
+		}
+		if name == "Forwarded" {
+			return s.fromForwarded(h[name])
+		}
+		at := 0
+		if strings.HasSuffix(name, "Forwarded-For") {
+			client, at, err = s.walk(len(hops), func(i int) (netip.AddrPort, error) { return parseNode(hops[i]) })
+		} else if len(hops) != 1 {
+			err = fmt.Errorf("%d addresses", len(hops))
+		} else {
+			client, err = parseNode(hops[0])
+		}
+		if err != nil {
+			err = fmt.Errorf("header %s: %w", name, err)
+		}
+		scheme, schemeErr := s.schemeAt(h, at, len(hops))
+		if err == nil {
+			err = schemeErr
+		}
+		return client, scheme, err
+	}
+	scheme, err = s.schemeAt(h, 0, 0)
+	if err == nil {
+		err = fmt.Errorf("no %s", strings.Join(s.header, ", no "))
+	}
+	return client, scheme, err
+}
+
+// walk goes from the last of n hops to the first that is not trusted: what is before it is hearsay. When all
+// are trusted, the first is the client.
+func (s *Resolver) walk(n int, hop func(int) (netip.AddrPort, error)) (client netip.AddrPort, at int, err error) {
+	for at = n - 1; at >= 0; at-- {
+		if client, err = hop(at); err != nil {
+			return netip.AddrPort{}, at, err
+		}
+		if s.trusted.ContainAddr(client.Addr()) {
+			continue
+		}
+		return client, at, nil
+	}
+	return client, 0, nil
+}
+
+// schemeAt takes the scheme of the hop that named the client when there are as many as hops, and else the last,
+// which is what the nearest proxy wrote.
+func (s *Resolver) schemeAt(h http.Header, at, hops int) (string, error) {
+	list := items(h[s.scheme])
+	if len(list) == 0 {
+		return "", nil
+	}
+	if len(list) != hops {
+		at = len(list) - 1
+	}
+	return parseScheme(list[max(at, 0)])
+}
+
+func parseScheme(s string) (string, error) {
+	switch strings.ToLower(s) {
+	case "http", "ws":
+		return "http", nil
+	case "https", "wss":
+		return "https", nil
+	}
+	return "", fmt.Errorf("unknown scheme %q", s)
+}
+
+// without returns h less what is to be removed. Programs cannot tell X_Real_IP from X-Real-IP, so neither do we.
+func (s *Resolver) without(h http.Header) http.Header {
+	var gone []string
+	for name := range h {
+		folded := fold(name)
+		for _, r := range s.remove {
+			if prefix, ok := strings.CutSuffix(r, "*"); folded == r || ok && strings.HasPrefix(folded, prefix) {
+				gone = append(gone, name)
+				break
+			}
+		}
+	}
+	if gone == nil {
+		return h
+	}
+	left := h.Clone()
+	for _, name := range gone {
+		delete(left, name)
+	}
+	return left
+}
+
+func fold(name string) string {
+	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}
+
+// items splits lists that may be spread over several lines (RFC 9110, section 5.6.1.2).
+func items(lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			if item = strings.Trim(item, " \t"); item != "" {
+				all = append(all, item)
+			}
+		}
+	}
+	return all
+}
+
+// parseNode reads an address with or without a port: "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80".
+func parseNode(s string) (netip.AddrPort, error) {
+	host, port := s, uint16(0)
+	if strings.HasPrefix(s, "[") || strings.Count(s, ":") == 1 {
+		if strings.HasSuffix(s, "]") {
+			s += ":0"
+		}
+		h, p, err := net.SplitHostPort(s)
+		if err != nil || strings.HasPrefix(s, "[") != strings.Contains(h, ":") {
+			return netip.AddrPort{}, fmt.Errorf("%q is no address", s)
+		}
+		// RFC 7239, section 6: a port may be hidden, which makes the address no worse.
+		if !strings.HasPrefix(p, "_") {
+			ap, err := netip.ParseAddrPort("0.0.0.0:" + p)
+			if err != nil {
+				return netip.AddrPort{}, fmt.Errorf("%q has no good port", s)
+			}
+			port = ap.Port()
+		}
+		host = h
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Zone() != "" {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", s)
+	}
+	return netip.AddrPortFrom(addr.Unmap(), port), nil
+}
