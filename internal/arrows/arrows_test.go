@@ -41,6 +41,12 @@ var allowed = map[string][]string{
 	"wsframe": {"internal/stream", "internal/rawio", "internal/inflate"},
 	"spawner": {"internal/rawio"},
 
+	"internal/clientip":    {"cgi", "wsframe"},
+	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit"},
+	"internal/limit":       {"wsframe"},
+	"internal/hostname":    {"wsframe"},
+	"internal/subprotocol": {"wsframe"},
+
 	"internal/framing": {"wsframe", "internal/rawio"},
 	"internal/feed":    {"internal/rawio"},
 	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
