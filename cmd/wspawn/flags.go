@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +81,8 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.IntVarP(&f.port, "port", "p", 0, "listen on 127.0.0.1:`PORT`; 0 is any free port")
 	fs.StringVar((*string)(&c.Listener[0].Certificate), "tls-cert", "", "`FILE` with the certificate: speak TLS (wss)")
 	fs.StringVar((*string)(&c.Listener[0].Key), "tls-key", "", "`FILE` with the key of the certificate")
+	fs.BoolVar(&c.Listener[0].SelfSigned, "tls-self-signed", false, "speak TLS with a certificate made on the spot, for development")
+	fs.StringVar((*string)(&c.Listener[0].ClientCA), "tls-client-ca", "", "`FILE` with the authorities of client certificates: clients need one")
 	fs.BoolVar(&c.Listener[0].HTTP2, "http2", true, "speak HTTP/2 beside HTTP/1.1, also for WebSockets")
 	fs.StringVar((*string)(&f.stdio.Programs), "dir", "", "serve the programs in `DIR`: the path of the URL names one")
 	fs.StringVar((*string)(&f.static.Root), "static", "", "serve the files in `DIR` to ordinary requests")
@@ -272,7 +275,7 @@ func (f *serveFlags) listeners(fs *pflag.FlagSet) {
 		}
 	}
 	c.Listener = nil
-	if l == *config.New[config.Listener]() {
+	if reflect.DeepEqual(&l, config.New[config.Listener]()) {
 		return // an address is enough
 	}
 	for _, addr := range c.Listen {

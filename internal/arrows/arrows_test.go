@@ -52,13 +52,16 @@ var allowed = map[string][]string{
 	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/client":  {"wsframe"},
+	"internal/listen":  {"internal/clientip"},
 	"internal/config": {
-		"cgi", "wsframe", "spawner", "internal/backend", "internal/framing", "internal/origin", "internal/route", "internal/stdio",
+		"cgi", "wsframe", "spawner", "internal/backend", "internal/clientip", "internal/framing", "internal/origin", "internal/route",
+		"internal/stdio",
 	},
 	"internal/host": {
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
 		"internal/framing", "internal/proxy", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
+		"internal/certs", "internal/clientip", "internal/listen",
 	},
 }
 

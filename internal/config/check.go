@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"github.com/wspawn/wspawn/internal/backend"
+	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/route"
 )
@@ -124,21 +126,55 @@ func (c *Config) checkListeners(p *problems) {
 			p.addf(address, "%q is given twice", l.Address)
 		}
 		seen[l.Address] = true
-		switch {
-		case (l.Certificate == "") != (l.Key == ""):
-			p.addf(setting+".certificate", "a certificate needs its key and the other way round: give both")
-		case l.Certificate != "":
-			cert, key := readable(l.Certificate), readable(l.Key)
-			p.add(setting+".certificate", cert)
-			p.add(setting+".key", key)
-			if cert == nil && key == nil {
-				_, err := tls.LoadX509KeyPair(string(l.Certificate), string(l.Key))
-				p.add(setting+".certificate", err)
-			}
+		l.check(p, setting)
+	}
+}
+
+// Secure reports whether the listener speaks TLS.
+func (l *Listener) Secure() bool {
+	return l.Certificate != "" || len(l.Certificates) > 0 || l.SelfSigned || l.ACME != nil
+}
+
+func (l *Listener) check(p *problems, at string) {
+	if (l.Certificate == "") != (l.Key == "") {
+		p.addf(at+".certificate", "a certificate needs its key and the other way round: give both")
+	} else {
+		checkPair(p, at, l.Certificate, l.Key)
+	}
+	for i, c := range l.Certificates {
+		checkPair(p, fmt.Sprintf("%s.certificates[%d]", at, i), c.Certificate, c.Key)
+	}
+	p.add(at+".client_ca", readable(l.ClientCA))
+	if l.ClientCA != "" && !l.Secure() {
+		p.addf(at+".client_ca", "is for TLS: give a certificate as well")
+	}
+	if l.Redirect != "" && l.Redirect != "https" {
+		if u, err := url.Parse(l.Redirect); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.HasSuffix(l.Redirect, "/") {
+			p.addf(at+".redirect", "%q is neither https nor a URL like https://example.com, without a slash at its end", l.Redirect)
 		}
-		if l.Mode != "" && !strings.HasPrefix(l.Address, "unix:") {
-			p.addf(setting+".mode", "is for Unix sockets")
+	}
+	_, err := clientip.ParsePeers(l.ProxyProtocol)
+	p.add(at+".proxy_protocol", err)
+	if !strings.HasPrefix(l.Address, "unix:") {
+		if l.Mode != "" {
+			p.addf(at+".mode", "is for Unix sockets")
 		}
+		if l.Owner != "" {
+			p.addf(at+".owner", "is for Unix sockets")
+		}
+	}
+}
+
+func checkPair(p *problems, at string, certificate, key Path) {
+	if certificate == "" || key == "" {
+		return
+	}
+	err1, err2 := readable(certificate), readable(key)
+	p.add(at+".certificate", err1)
+	p.add(at+".key", err2)
+	if err1 == nil && err2 == nil {
+		_, err := tls.LoadX509KeyPair(string(certificate), string(key))
+		p.add(at+".certificate", err)
 	}
 }
 
@@ -147,6 +183,9 @@ func checkAddress(addr string) error {
 		if path == "" {
 			return errors.New(`"unix:" needs a path behind it`)
 		}
+		return nil
+	}
+	if name, ok := strings.CutPrefix(addr, "systemd:"); ok && name != "" {
 		return nil
 	}
 	_, port, err := net.SplitHostPort(addr)
@@ -483,8 +522,13 @@ func (r *Route) Uses(c *Config) (programs map[string]*Program, pools map[string]
 func (c *Config) Files() []string {
 	var files []string
 	for _, l := range c.Listener {
-		if l.Certificate != "" {
-			files = append(files, string(l.Certificate), string(l.Key))
+		for _, c := range append([]*Certificate{{Certificate: l.Certificate, Key: l.Key}}, l.Certificates...) {
+			if c.Certificate != "" {
+				files = append(files, string(c.Certificate), string(c.Key))
+			}
+		}
+		if l.ClientCA != "" {
+			files = append(files, string(l.ClientCA))
 		}
 	}
 	return files

@@ -45,7 +45,8 @@ type Log struct {
 
 // Listener is an address with settings of its own.
 type Listener struct {
-	// Where to listen: HOST:PORT, or unix:PATH. Port 0 is any free port.
+	// Where to listen: HOST:PORT, unix:PATH, or systemd:NAME for a socket that systemd passes under that name. Port 0 is any free
+	// port.
 	Address string `toml:"address" required:"true"`
 
 	// File with the certificate in PEM, its own first and those of the issuers behind it: speak TLS.
@@ -54,12 +55,65 @@ type Listener struct {
 	// File with the key of the certificate, in PEM.
 	Key Path `toml:"key"`
 
+	// More certificates. A client gets the first one that is for the name it asks for.
+	Certificates []*Certificate `toml:"certificates"`
+
+	// Speak TLS with a certificate that is made at the start and that nobody trusts: for development.
+	SelfSigned bool `toml:"self_signed"`
+
+	// Speak TLS with certificates of an authority like Let's Encrypt.
+	ACME *ACME `toml:"acme"`
+
+	// File with the authorities of client certificates, in PEM. Clients need a certificate then.
+	ClientCA Path `toml:"client_ca"`
+
+	// Whether clients can do without one. Who they are is told to programs in any case.
+	ClientCertificate string `toml:"client_certificate" default:"required" enum:"required,optional"`
+
+	// Send all requests elsewhere, with path and query: `https` is the same name with TLS, otherwise it is the beginning of a URL.
+	Redirect string `toml:"redirect"`
+
+	// Peers that begin connections with a PROXY protocol header, which says who the client is: addresses, networks, or the words
+	// loopback, private and unix.
+	ProxyProtocol []string `toml:"proxy_protocol"`
+
 	// Permissions of a Unix socket, octal. Without it the umask decides.
 	Mode Mode `toml:"mode"`
+
+	// Owner of a Unix socket, as USER, USER:GROUP or :GROUP.
+	Owner string `toml:"owner"`
 
 	// Speak HTTP/2 beside HTTP/1.1, also for WebSockets: with TLS to clients that want it, without to those that
 	// begin with it.
 	HTTP2 bool `toml:"http2" default:"true"`
+}
+
+// Certificate is a certificate with its key.
+type Certificate struct {
+	// File with the certificate in PEM, its own first and those of the issuers behind it.
+	Certificate Path `toml:"certificate" required:"true"`
+
+	// File with the key of the certificate, in PEM.
+	Key Path `toml:"key" required:"true"`
+}
+
+// ACME is an authority that gives certificates to who answers for a name (RFC 8555). It looks at port 443 of the name, so that
+// has to lead here.
+type ACME struct {
+	// Names that certificates are for.
+	Names []string `toml:"names" required:"true"`
+
+	// Where the authority reaches somebody.
+	Email string `toml:"email"`
+
+	// URL of the authority. Without it, that of Let's Encrypt.
+	Directory string `toml:"directory"`
+
+	// Directory for keys and certificates. Without it, one in the data of the user.
+	Storage Path `toml:"storage"`
+
+	// File with the authorities that the authority's own server is trusted by, in PEM. Without it, those of the system.
+	Roots Path `toml:"roots"`
 }
 
 // Program is what is run, and how. A route or a pool names it, or has a command of its own.

@@ -84,7 +84,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 }
 
 // ServeHTTP answers a request.
-func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.table.Load().ServeHTTP(w, r) }
+func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.table.Load().ServeHTTP(w, withTLS(r)) }
 
 // URLs returns where the server listens, as URLs of the given scheme ("ws" or "http"), with an s
 // when it speaks TLS. Unix sockets are ws+unix:PATH.
@@ -248,6 +248,7 @@ func (h *Host) stop(ctx context.Context) error {
 	err := errors.Join(errors.Join(errs...), h.programs.Close(ctx))
 	for _, l := range listeners {
 		l.server.Close()
+		l.closeCerts()
 	}
 	return err
 }
@@ -255,6 +256,7 @@ func (h *Host) stop(ctx context.Context) error {
 func (h *Host) closeListeners() {
 	for _, l := range h.listeners {
 		l.Close()
+		l.closeCerts()
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,10 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/certs"
+	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/listen"
 	"github.com/wspawn/wspawn/internal/stream"
 	"github.com/wspawn/wspawn/internal/xconnect"
 )
@@ -44,15 +44,33 @@ func init() { xconnect.Restore() }
 // A listener is an address with its HTTP server.
 type listener struct {
 	net.Listener
-	address string // as it was written
-	mode    config.Mode
+	c       *config.Listener
 	server  *http.Server
 	fresh   fresh
-	secure  bool
-	http2   bool
-	cert    atomic.Pointer[tls.Certificate]
-	serving bool // belongs to Host.mu
+	tls     atomic.Pointer[secured] // nil: no TLS
+	serving bool                    // belongs to Host.mu
 	closed  atomic.Bool
+}
+
+// secured is what new connections of a listener get that speaks TLS.
+type secured struct {
+	certs  *certs.Certs
+	config *tls.Config
+}
+
+func newSecured(cs *certs.Certs, http2 bool) *secured {
+	c := &tls.Config{NextProtos: []string{"http/1.1"}}
+	if http2 {
+		c.NextProtos = []string{"h2", "http/1.1"}
+	}
+	cs.Apply(c)
+	return &secured{cs, c}
+}
+
+// sameSocket reports whether a listener can go on as another one is described: certificates may change.
+func sameSocket(a, b *config.Listener) bool {
+	return a.Address == b.Address && a.Mode == b.Mode && a.Owner == b.Owner && slices.Equal(a.ProxyProtocol, b.ProxyProtocol) &&
+		a.HTTP2 == b.HTTP2 && a.Redirect == b.Redirect && a.Secure() == b.Secure()
 }
 
 // listen opens the listeners of a configuration, and takes over those of before that it still has. Certificates are
@@ -63,11 +81,18 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 			h.dropListeners(all, before)
 		}
 	}()
-	certs := make(map[*listener]*tls.Certificate)
+	fresh := make(map[*listener]*certs.Certs)
+	defer func() {
+		for l, cs := range fresh {
+			if err != nil {
+				cs.Close()
+			} else if old := l.tls.Swap(newSecured(cs, l.c.HTTP2)); old != nil {
+				old.certs.Close()
+			}
+		}
+	}()
 	for _, lc := range c.Listeners() {
-		i := slices.IndexFunc(before, func(l *listener) bool {
-			return l.address == lc.Address && l.secure == (lc.Certificate != "") && l.http2 == lc.HTTP2 && l.mode == lc.Mode && !slices.Contains(all, l)
-		})
+		i := slices.IndexFunc(before, func(l *listener) bool { return sameSocket(l.c, lc) && !slices.Contains(all, l) })
 		var l *listener
 		if i >= 0 {
 			l = before[i]
@@ -75,34 +100,67 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 			return all, err
 		}
 		all = append(all, l)
-		if l.secure {
-			cert, err := tls.LoadX509KeyPair(string(lc.Certificate), string(lc.Key))
-			if err != nil {
-				return all, fmt.Errorf("certificate %s: %w", lc.Certificate, err)
-			}
-			certs[l] = &cert
+		if !lc.Secure() {
+			continue
 		}
+		cs, err := certs.New(h.certificates(lc, l.Addr().String()))
+		if err != nil {
+			return all, err
+		}
+		fresh[l] = cs
 	}
-	for l, cert := range certs {
-		l.cert.Store(cert)
+	for _, cs := range fresh {
+		if err := cs.Start(); err != nil {
+			return all, err
+		}
 	}
 	return all, nil
 }
 
+// certificates says which certificates a listener has.
+func (h *Host) certificates(lc *config.Listener, address string) certs.Config {
+	cc := certs.Config{ClientCA: string(lc.ClientCA), ClientOptional: lc.ClientCertificate == "optional", Log: h.log.With("listener", lc.Address)}
+	if lc.Certificate != "" {
+		cc.Files = append(cc.Files, certs.Pair{Certificate: string(lc.Certificate), Key: string(lc.Key)})
+	}
+	for _, p := range lc.Certificates {
+		cc.Files = append(cc.Files, certs.Pair{Certificate: string(p.Certificate), Key: string(p.Key)})
+	}
+	if lc.SelfSigned {
+		cc.SelfSigned = []string{}
+		if host, _, err := net.SplitHostPort(lc.Address); err == nil && host != "" {
+			cc.SelfSigned = []string{"localhost", "127.0.0.1", "::1", host}
+		}
+	}
+	if a := lc.ACME; a != nil {
+		cc.ACME = &certs.ACME{Names: a.Names, Directory: a.Directory, Email: a.Email, Storage: string(a.Storage), Roots: string(a.Roots), Address: address}
+	}
+	return cc
+}
+
 func (h *Host) newListener(lc *config.Listener) (*listener, error) {
-	ln, err := Listen(lc.Address)
+	o := listen.Options{Owner: lc.Owner}
+	if bits, set := lc.Mode.Bits(); set {
+		o.Mode = os.FileMode(bits)
+	}
+	if len(lc.ProxyProtocol) > 0 {
+		peers, err := clientip.ParsePeers(lc.ProxyProtocol)
+		if err != nil {
+			return nil, err
+		}
+		o.Proxies = &peers
+	}
+	ln, err := listen.Open(lc.Address, o)
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln, address: lc.Address, mode: lc.Mode, secure: lc.Certificate != "", http2: lc.HTTP2}
-	if mode, set := lc.Mode.Bits(); set {
-		if err := os.Chmod(strings.TrimPrefix(lc.Address, "unix:"), fs.FileMode(mode)); err != nil {
-			ln.Close()
-			return nil, fmt.Errorf("listen on %s: %w", lc.Address, err)
-		}
+	l := &listener{Listener: ln, c: lc}
+	var handler http.Handler = h
+	if lc.Redirect != "" {
+		handler = redirect(lc.Redirect)
 	}
 	l.server = &http.Server{
-		Handler:           stream.Normalize(h),
+		Handler:           stream.Normalize(handler),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
@@ -111,20 +169,40 @@ func (h *Host) newListener(lc *config.Listener) (*listener, error) {
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http2Config,
 	}
+	secure := lc.Secure()
 	l.server.Protocols.SetHTTP1(true)
-	l.server.Protocols.SetHTTP2(l.secure && l.http2)
-	l.server.Protocols.SetUnencryptedHTTP2(!l.secure && l.http2)
-	if l.secure {
+	l.server.Protocols.SetHTTP2(secure && lc.HTTP2)
+	l.server.Protocols.SetUnencryptedHTTP2(!secure && lc.HTTP2)
+	if secure {
 		l.server.TLSConfig = &tls.Config{
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.cert.Load(), nil },
-			MinVersion:     tls.VersionTLS12, // NextProtos is added by net/http
+			NextProtos:         []string{"http/1.1"}, // and what net/http adds: the one below is what counts
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return l.tls.Load().config, nil },
+			GetCertificate:     func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("no certificate") },
 		}
 	}
 	return l, nil
 }
 
+// redirect sends everybody elsewhere, with path and query. "https" is the same host with TLS, at its usual port.
+func redirect(to string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		base := to
+		if to == "https" {
+			name := r.Host
+			if host, _, err := net.SplitHostPort(name); err == nil {
+				name = host
+				if strings.Contains(name, ":") {
+					name = "[" + name + "]"
+				}
+			}
+			base = "https://" + name
+		}
+		http.Redirect(w, r, base+r.URL.RequestURI(), http.StatusPermanentRedirect)
+	})
+}
+
 func (l *listener) serve() error {
-	if l.secure {
+	if l.c.Secure() {
 		return l.server.ServeTLS(l.Listener, "", "")
 	}
 	return l.server.Serve(l.Listener)
@@ -137,7 +215,7 @@ func (l *listener) Close() error {
 }
 
 func (l *listener) url(scheme string) string {
-	if l.secure {
+	if l.c.Secure() {
 		scheme += "s"
 	}
 	if a, ok := l.Addr().(*net.UnixAddr); ok {
@@ -162,66 +240,13 @@ func (h *Host) dropListeners(listeners, kept []*listener) {
 				l.server.Shutdown(ctx)
 			})
 		}
+		l.closeCerts()
 	}
 }
 
-// Listen opens an address: HOST:PORT, or unix:PATH. A socket file that nobody listens on any more
-// is replaced; one that is in use, and any other file, is left alone.
-func Listen(addr string) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return listenUnix(path)
+// closeCerts ends what keeps certificates fresh.
+func (l *listener) closeCerts() {
+	if t := l.tls.Load(); t != nil {
+		t.certs.Close()
 	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %s", addr, listenProblem(err))
-	}
-	return ln, nil
-}
-
-func listenProblem(err error) string {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "the port is in use: stop the other program or choose another port (--port 0 finds a free one)"
-	case errors.Is(err, fs.ErrPermission):
-		return "permission denied: ports below 1024 need privileges"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "this machine does not have that address"
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err.Error()
-	}
-	return err.Error()
-}
-
-func listenUnix(path string) (net.Listener, error) {
-	if fi, err := os.Lstat(path); err == nil {
-		if fi.Mode()&fs.ModeSocket == 0 {
-			return nil, fmt.Errorf("listen on unix:%s: a file of that name exists and is not a socket", path)
-		}
-		c, err := net.DialTimeout("unix", path, time.Second)
-		if err == nil {
-			c.Close()
-			return nil, fmt.Errorf("listen on unix:%s: the socket is in use by another program", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("listen on unix:%s: cannot remove the stale socket: %w", path, errors.Unwrap(err))
-		}
-	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on unix:%s: %s", path, listenProblem(err))
-	}
-	return ln, nil
-}
-
-// Loopback reports whether only this machine can connect to the listener.
-func Loopback(ln net.Listener) bool {
-	switch a := ln.Addr().(type) {
-	case *net.TCPAddr:
-		return a.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	}
-	return false
 }

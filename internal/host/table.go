@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/listen"
 	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/watch"
 )
@@ -37,7 +38,7 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 	}
 	local := true
 	for _, l := range h.listeners {
-		local = local && Loopback(l.Listener)
+		local = local && listen.Loopback(l.Listener)
 	}
 	routes := make([]route.Route, len(c.Route))
 	for i, r := range c.Route {

@@ -1,0 +1,197 @@
+// Package listen opens the addresses of a server.
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/pires/go-proxyproto"
+
+	"github.com/wspawn/wspawn/internal/clientip"
+)
+
+// Options are what may be said about an address.
+type Options struct {
+	// Mode has the permissions of a Unix socket. 0 = the umask decides.
+	Mode os.FileMode
+	// Owner is who a Unix socket belongs to: USER, USER:GROUP or :GROUP, names or numbers. "" = the server.
+	Owner string
+	// Proxies are the peers that begin each connection with a PROXY protocol header, version 1 or 2, which says who
+	// the client is. They must send one; a header of anybody else is no HTTP. nil = nobody does.
+	Proxies *clientip.Peers
+}
+
+// proxyTimeout is how long a proxy may take to send its header.
+const proxyTimeout = 5 * time.Second
+
+// Open opens HOST:PORT, unix:PATH, or systemd:NAME: the socket that systemd has opened under that name
+// (FileDescriptorName=). A socket file that nobody listens on any more is replaced; one that is in use, and any other file, is
+// left alone.
+func Open(addr string, o Options) (net.Listener, error) {
+	ln, err := open(addr, o)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	if o.Proxies != nil {
+		peers := *o.Proxies
+		ln = &proxied{ln, &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: proxyTimeout, ConnPolicy: func(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+			if peers.Contain(c.Upstream.String()) {
+				return proxyproto.REQUIRE, nil
+			}
+			return proxyproto.SKIP, nil
+		}}}
+	}
+	return ln, nil
+}
+
+// proxied keeps the address and the end of the listener below.
+type proxied struct {
+	net.Listener
+	accept *proxyproto.Listener
+}
+
+func (p *proxied) Accept() (net.Conn, error) { return p.accept.Accept() }
+
+func open(addr string, o Options) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return openUnix(path, o)
+	}
+	if name, ok := strings.CutPrefix(addr, "systemd:"); ok {
+		return inherited(name)
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return ln, nil
+}
+
+func problem(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return errors.New("the port is in use: stop the other program or choose another port (--port 0 finds a free one)")
+	case errors.Is(err, fs.ErrPermission):
+		return errors.New("permission denied: ports below 1024 need privileges")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return errors.New("this machine does not have that address")
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func openUnix(path string, o Options) (_ net.Listener, err error) {
+	if fi, err := os.Lstat(path); err == nil {
+		if fi.Mode()&fs.ModeSocket == 0 {
+			return nil, errors.New("a file of that name exists and is not a socket")
+		}
+		c, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			c.Close()
+			return nil, errors.New("the socket is in use by another program")
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("cannot remove the stale socket: %w", errors.Unwrap(err))
+		}
+	}
+	uid, gid, err := owner(o.Owner)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, problem(err)
+	}
+	defer func() {
+		if err != nil {
+			ln.Close()
+		}
+	}()
+	if o.Mode != 0 {
+		if err := os.Chmod(path, o.Mode); err != nil {
+			return nil, err
+		}
+	}
+	if o.Owner != "" {
+		if err := os.Chown(path, uid, gid); err != nil {
+			return nil, err
+		}
+	}
+	return ln, nil
+}
+
+// owner looks names up; -1 is who is not named.
+func owner(s string) (uid, gid int, err error) {
+	uid, gid = -1, -1
+	name, group, _ := strings.Cut(s, ":")
+	if name != "" {
+		if uid, err = strconv.Atoi(name); err != nil {
+			u, err := user.Lookup(name)
+			if err != nil {
+				return 0, 0, fmt.Errorf("owner %q: there is no such user", s)
+			}
+			uid, _ = strconv.Atoi(u.Uid)
+		}
+	}
+	if group != "" {
+		if gid, err = strconv.Atoi(group); err != nil {
+			g, err := user.LookupGroup(group)
+			if err != nil {
+				return 0, 0, fmt.Errorf("owner %q: there is no such group", s)
+			}
+			gid, _ = strconv.Atoi(g.Gid)
+		}
+	}
+	return uid, gid, nil
+}
+
+// passed are the sockets of systemd by name. They can be had once.
+var passed = sync.OnceValues(func() (map[string][]net.Listener, error) { return activation.ListenersWithNames() })
+
+var passedMu sync.Mutex // guards the content of passed
+
+// inherited returns a socket that systemd has opened.
+func inherited(name string) (net.Listener, error) {
+	all, err := passed()
+	if err != nil {
+		return nil, err
+	}
+	passedMu.Lock()
+	defer passedMu.Unlock()
+	list := all[name]
+	if len(list) == 0 || list[0] == nil {
+		var names []string
+		for n := range all {
+			names = append(names, n)
+		}
+		if len(names) == 0 {
+			return nil, errors.New("systemd has passed no socket (LISTEN_FDS)")
+		}
+		return nil, fmt.Errorf("systemd has passed no socket of that name, or it is in use already: there is %s", strings.Join(names, ", "))
+	}
+	all[name] = list[1:]
+	return list[0], nil
+}
+
+// Loopback reports whether only this machine can connect to the listener.
+func Loopback(ln net.Listener) bool {
+	switch a := ln.Addr().(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	}
+	return false
+}
