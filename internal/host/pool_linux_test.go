@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -416,7 +417,8 @@ func TestPHPWorkersAreRecycledWithoutAnError(t *testing.T) {
 	p := config.New[config.Pool]()
 	p.Command, p.Max, p.RecycleSessions = []string{"php-cgi"}, 3, 7
 	c.Pool = map[string]*config.Pool{"php": p}
-	h, _ := run(t, c)
+	var log strings.Builder // of one goroutine at a time
+	h, stop := runLogged(t, c, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	const enough = 12 // processes that have served
 	var mu sync.Mutex
 	served := map[string]int{}
@@ -448,6 +450,13 @@ func TestPHPWorkersAreRecycledWithoutAnError(t *testing.T) {
 	t.Logf("requests by process: %v", served)
 	if len(served) < enough {
 		t.Errorf("%d processes", len(served))
+	}
+	// php-cgi heeds SIGTERM only when nobody keeps a connection to it.
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "killed"); n > 0 {
+		t.Errorf("%d workers had to be killed:\n%s", n, log.String())
 	}
 }
 
