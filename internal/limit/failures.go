@@ -17,17 +17,36 @@ type Failures struct {
 
 	once      sync.Once
 	start     time.Time
-	mu        sync.Mutex // guards the fields below
+	mu        sync.Mutex // guards the field below
 	addresses table
 }
 
-// Try begins an attempt. It counts as a failure until forgive is called, so that attempts made at the same time
-// are no more than one after the other. When there were too many failures, forgive is nil, and after
-// retry the next one is allowed.
-func (f *Failures) Try(remoteAddr string) (forgive func(), retry time.Duration) {
+// maxDebt bounds for how long somebody can be blocked.
+const maxDebt = time.Hour
+
+// Blocked returns how long an address has to wait before it may try again, 0 if it may.
+func (f *Failures) Blocked(remoteAddr string) time.Duration {
 	key, ok := keyOf(remoteAddr)
 	if !ok || f.Burst < 0 {
-		return func() {}, 0
+		return 0
+	}
+	f.once.Do(f.init)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := f.addresses.entries[key]
+	if e == nil {
+		return 0
+	}
+	b := e.bucket // nothing is taken from the real one
+	return b.take(time.Since(f.start), f.addresses.rate, f.addresses.burst)
+}
+
+// Failed counts a failure of an address. Those of attempts that began at the same time all count, so that there is
+// nothing to be gained.
+func (f *Failures) Failed(remoteAddr string) {
+	key, ok := keyOf(remoteAddr)
+	if !ok || f.Burst < 0 {
+		return
 	}
 	f.once.Do(f.init)
 	f.mu.Lock()
@@ -35,21 +54,9 @@ func (f *Failures) Try(remoteAddr string) (forgive func(), retry time.Duration) 
 	t := &f.addresses
 	now := time.Since(f.start)
 	e := t.get(key)
-	wait := e.take(now, t.rate, t.burst)
+	e.fill(now, t.rate, t.burst)
+	e.tokens = max(e.tokens-1, -maxDebt.Seconds()*t.rate)
 	t.put(e, now)
-	if wait > 0 {
-		return nil, wait
-	}
-	return sync.OnceFunc(func() { f.forgive(e) }), 0
-}
-
-func (f *Failures) forgive(e *entry) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	e.tokens = min(e.tokens+1, f.addresses.burst)
-	if e.idle != nil { // it may have been forgotten
-		f.addresses.put(e, time.Since(f.start))
-	}
 }
 
 func (f *Failures) init() {

@@ -315,45 +315,54 @@ func TestManyAtOnce(t *testing.T) {
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := Failures{Burst: 3, Every: 10 * time.Second}
-		for range 100 { // what succeeds does not count
-			forgive, _ := f.Try("192.0.2.1:1")
-			forgive()
-			forgive()
-		}
-		for range 3 {
-			if forgive, _ := f.Try("192.0.2.1:1"); forgive == nil {
-				t.Fatal("too early")
+		blocked := func(addr string, want time.Duration) {
+			t.Helper()
+			if got := f.Blocked(addr).Round(time.Millisecond); got != want {
+				t.Fatalf("%s has to wait for %v, not %v", addr, got, want)
 			}
 		}
-		if forgive, retry := f.Try("192.0.2.1:9"); forgive != nil || retry != 10*time.Second {
-			t.Fatal("not blocked, or not long enough", retry)
+		for range 3 {
+			blocked("192.0.2.1:1", 0)
+			f.Failed("192.0.2.1:1")
 		}
-		if forgive, _ := f.Try("192.0.2.2:9"); forgive == nil {
-			t.Fatal("somebody else is blocked")
+		blocked("192.0.2.1:9", 10*time.Second)
+		blocked("192.0.2.2:9", 0)
+		blocked("@", 0)
+		f.Failed("192.0.2.1:1") // began before the third was over
+		blocked("192.0.2.1:9", 20*time.Second)
+		time.Sleep(20 * time.Second)
+		blocked("192.0.2.1:1", 0)
+		f.Failed("192.0.2.1:1")
+		blocked("192.0.2.1:1", 10*time.Second)
+		time.Sleep(time.Hour)
+		for range 2 {
+			f.Failed("192.0.2.1:1")
 		}
-		time.Sleep(10 * time.Second)
-		forgive, _ := f.Try("192.0.2.1:1")
-		if again, _ := f.Try("192.0.2.1:1"); forgive == nil || again != nil {
-			t.Fatal("one try in ten seconds")
+		blocked("192.0.2.1:1", 0)
+		for range 100_000 {
+			f.Failed("192.0.2.1:1")
 		}
-		forgive() // that was the right password
-		if forgive, _ := f.Try("192.0.2.1:1"); forgive == nil {
-			t.Fatal("blocked after a success")
-		}
+		blocked("192.0.2.1:1", time.Hour+10*time.Second)
 	})
 }
 
-func TestForgivingTheForgotten(t *testing.T) {
-	f := Failures{Burst: 1, Addresses: 1}
-	first, _ := f.Try("192.0.2.1:1")
-	f.Try("192.0.2.2:1")
-	f.Try("192.0.2.1:1")
-	first()
-	if n, m := len(f.addresses.entries), f.addresses.idle.Len(); n != 1 || m != 1 {
+func TestFailuresAreForgottenInOrder(t *testing.T) {
+	f := Failures{Burst: 1, Addresses: 2}
+	for _, a := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3"} {
+		f.Failed(a)
+	}
+	if f.Blocked("192.0.2.1") == 0 || f.Blocked("192.0.2.2") != 0 || f.Blocked("192.0.2.3") == 0 {
+		t.Error("the one that was away longest must go")
+	}
+	if n, m := len(f.addresses.entries), f.addresses.idle.Len(); n != 2 || m != 2 {
 		t.Errorf("%d entries, %d idle", n, m)
 	}
-	if forgive, _ := f.Try("192.0.2.1:1"); forgive != nil {
-		t.Error("the new entry was forgiven")
+	unlimited := Failures{Burst: -1}
+	for range 100 {
+		unlimited.Failed("192.0.2.1")
+	}
+	if unlimited.Blocked("192.0.2.1") != 0 {
+		t.Error("blocked")
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A bucket holds tokens that come back at a rate, up to a burst. Unlike x/time/rate it is 16 bytes, and a token
-// can be put back.
+// A bucket holds tokens that come back at a rate, up to a burst. Unlike that of x/time/rate it is 16 bytes, and
+// there can be less than none.
 type bucket struct {
 	tokens float64
 	at     time.Duration // when tokens was right, on the clock of the owner
