@@ -129,7 +129,7 @@ func (c *Client) open(ctx context.Context, r *http.Request, role Role, vars cgi.
 	x.safe = idempotent(vars)
 	err := c.set.Try(ctx, r, func(ctx context.Context, l *backend.Lease) (err error) {
 		x.lease = l
-		if x.on, err = c.site(l.Place()).open(ctx, x); err != nil {
+		if x.on, err = c.site(l).open(ctx, x); err != nil {
 			return backend.Unreachable(err)
 		}
 		return nil
@@ -143,10 +143,11 @@ func (c *Client) open(ctx context.Context, r *http.Request, role Role, vars cgi.
 }
 
 // site returns the connections to a place. With a new one, those that the set
-// does not know any more are forgotten.
-func (c *Client) site(place string) *site {
+// does not know any more are forgotten; and those to a worker that is to end are closed.
+func (c *Client) site(l *backend.Lease) *site {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	place := l.Place()
 	at := c.sites[place]
 	if at == nil {
 		for other, old := range c.sites {
@@ -157,6 +158,12 @@ func (c *Client) site(place string) *site {
 		at = newSite(c)
 		at.closed = c.closed
 		c.sites[place] = at
+		at.forget = l.OnStop(func() {
+			c.mu.Lock()
+			delete(c.sites, place)
+			c.mu.Unlock()
+			at.close()
+		})
 	}
 	return at
 }

@@ -384,7 +384,7 @@ func TestWhatBackendsSayAboutThemselves(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := c.set.Try(t.Context(), nil, func(ctx context.Context, l *backend.Lease) error {
-			at := c.site(l.Place())
+			at := c.site(l)
 			if err := at.ask(ctx, l); err != nil {
 				return err
 			}

@@ -26,7 +26,8 @@ const (
 
 // A site is one backend, or one process of a pool, and its connections.
 type site struct {
-	c *Client
+	c      *Client
+	forget func() bool // of its OnStop
 
 	mu       sync.Mutex // guards the fields below
 	conns    int        // those of type single that are open or being opened
@@ -381,6 +382,7 @@ func (at *site) retire() bool {
 }
 
 func (at *site) close() {
+	at.forget()
 	at.mu.Lock()
 	at.closed = true
 	idle := at.idle

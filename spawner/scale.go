@@ -263,6 +263,7 @@ func (p *Pool) launch(slot int) {
 	told, cancel := context.WithCancel(context.Background())
 	hurry, kill := context.WithCancel(context.Background())
 	w.cancel, w.hurry = cancel, kill
+	w.onStop = func(f func()) (forget func() bool) { return context.AfterFunc(told, f) }
 	p.slots[slot] = w
 	p.workers.Go(func() {
 		defer cancel()

@@ -24,6 +24,7 @@ type Worker struct {
 	done   chan struct{}
 	cancel context.CancelFunc // ends it
 	hurry  context.CancelFunc // kills it
+	onStop func(f func()) (forget func() bool)
 
 	active atomic.Int32 // changed under Pool.mu
 
@@ -163,6 +164,11 @@ func (w *Worker) ExitState() ExitState {
 	}
 	return w.proc.ExitState()
 }
+
+// OnStop has f called in a goroutine of its own when the worker is told to end, which is when its last session
+// is over, and when it has ended by itself. Who keeps connections to it should close them then: there are programs that end
+// only when they have none (php-cgi). forget undoes that, and reports whether it was in time.
+func (w *Worker) OnStop(f func()) (forget func() bool) { return w.onStop(f) }
 
 func (w *Worker) ended() bool {
 	select {

@@ -135,6 +135,10 @@ func (r *Request) accept(w http.ResponseWriter, o *AcceptOptions) (*Conn, error)
 		}
 		header[fieldProtocol] = []string{protocol}
 	}
+	agreed := o.Compression.choose(r.Extensions)
+	if agreed != nil {
+		header[fieldExtensions] = []string{agreed.String()}
+	}
 	if r.Key != "" {
 		header[fieldAccept] = []string{acceptValue(r.Key)}
 	}
@@ -151,7 +155,7 @@ func (r *Request) accept(w http.ResponseWriter, o *AcceptOptions) (*Conn, error)
 	case err != nil:
 		return nil, err
 	}
-	return NewConn(nc, buffered, Server, protocol, &o.Options), nil
+	return newConn(nc, buffered, Server, protocol, &o.Options, agreed), nil
 }
 
 func notOffered(protocol string) error {

@@ -43,12 +43,15 @@ type Conn struct {
 	protocol string
 	done     chan struct{} // closed with the network connection
 
+	extensions string
+
 	// Read state, owned by the holder of reading. The network connection is closed with reading
 	// held, since on a raw descriptor Close waits for a reader that is inside its callback.
 	reading sync.Mutex
 	in      rawio.Reader
 	parser  Parser
-	rest    []byte // bytes that were read and not parsed
+	rest    []byte    // bytes that were read and not parsed
+	inflate *inflater // nil without compression
 	batch   Batch
 	current Part        // of the message that NextReader or ReadFrame is in
 	readErr *CloseError // what all reads return from now on
@@ -59,6 +62,7 @@ type Conn struct {
 
 	// Write state. writing is held for one write, sending for one message.
 	sending sync.Mutex
+	deflate *deflater // owned by the holder of sending; nil without compression
 	writing sync.Mutex
 	out     rawio.Writer
 
@@ -73,8 +77,13 @@ type Conn struct {
 
 // NewConn makes a Conn of a connection whose handshake is done. Buffered is what arrived behind the
 // handshake and was read already; o may be nil, and must not change as long as the Conn is in use.
-// TCP and Unix connections should be given as such, not wrapped: see the package documentation.
+// TCP and Unix connections should be given as such, not wrapped: see the package documentation. The
+// connection has no compression.
 func NewConn(nc net.Conn, buffered []byte, role Role, protocol string, o *Options) *Conn {
+	return newConn(nc, buffered, role, protocol, o, nil)
+}
+
+func newConn(nc net.Conn, buffered []byte, role Role, protocol string, o *Options, agreed *deflateParams) *Conn {
 	if o == nil {
 		o = new(Options)
 	}
@@ -84,6 +93,7 @@ func NewConn(nc net.Conn, buffered []byte, role Role, protocol string, o *Option
 	c.out.Timeout = max(o.writeTimeout(), 0)
 	c.parser = Parser{Role: role, MaxFrame: o.MaxFrame, MaxMessage: o.MaxMessage, MaxFragments: o.MaxFragments}
 	c.batch.c = c
+	c.compress(agreed)
 	c.startKeepalive()
 	return c
 }
@@ -237,6 +247,7 @@ func (c *Conn) tearDown() {
 	}
 	c.nc.Close()
 	c.dropCurrent()
+	c.inflate.release()
 	c.in.Release()
 	c.rest = nil
 	if c.readErr == nil {

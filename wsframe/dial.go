@@ -171,7 +171,11 @@ func (o *DialOptions) try(ctx context.Context, t *target) (c *Conn, resp *http.R
 	}
 	var glued []byte
 	protocol := ""
+	var agreed *deflateParams
 	resp, glued, err = o.shake(nc, t)
+	if err == nil {
+		agreed, err = o.checkExtensions(resp)
+	}
 	if err == nil {
 		protocol, err = o.checkAnswer(resp)
 	}
@@ -183,7 +187,7 @@ func (o *DialOptions) try(ctx context.Context, t *target) (c *Conn, resp *http.R
 		nc.Close()
 		return nil, resp, err
 	}
-	return NewConn(nc, glued, Client, protocol, &o.Options), resp, nil
+	return newConn(nc, glued, Client, protocol, &o.Options, agreed), resp, nil
 }
 
 // shake sends the request and reads the head of the answer, and the body unless
@@ -243,6 +247,13 @@ func (o *DialOptions) request(t *target) (*http.Request, string) {
 	if len(o.Protocols) > 0 {
 		req.Header[fieldProtocol] = []string{strings.Join(o.Protocols, ", ")}
 	}
+	if o.Compression != nil {
+		var offers []string
+		for _, p := range o.Compression.offers() {
+			offers = append(offers, p.String())
+		}
+		req.Header[fieldExtensions] = []string{strings.Join(offers, ", ")}
+	}
 	if o.Origin != "" {
 		req.Header["Origin"] = []string{o.Origin}
 	}
@@ -258,10 +269,6 @@ func (o *DialOptions) checkAnswer(resp *http.Response) (protocol string, err err
 	if !lists(values(resp.Header, "Connection"), "upgrade") {
 		return "", fmt.Errorf("answer has no Connection header with upgrade")
 	}
-	lines := values(resp.Header, fieldExtensions)
-	if all, err := parseExtensions(lines); err != nil || len(all) > 0 {
-		return "", fmt.Errorf("answer has the extensions %q, which were not asked for", lines)
-	}
 	switch got := values(resp.Header, fieldProtocol); {
 	case len(got) == 0 && o.RequireProtocol && len(o.Protocols) > 0:
 		return "", fmt.Errorf("answer has no subprotocol")
@@ -272,6 +279,21 @@ func (o *DialOptions) checkAnswer(resp *http.Response) (protocol string, err err
 	default:
 		return got[0], nil
 	}
+}
+
+// checkExtensions returns what an answer agrees on.
+func (o *DialOptions) checkExtensions(resp *http.Response) (*deflateParams, error) {
+	lines := values(resp.Header, fieldExtensions)
+	all, err := parseExtensions(lines)
+	if err == nil && len(all) == 0 {
+		return nil, nil
+	}
+	if o.Compression != nil && len(all) == 1 {
+		if a, ok := parseDeflate(all[0], true); ok && o.Compression.check(a) {
+			return &a, nil
+		}
+	}
+	return nil, fmt.Errorf("answer has the extensions %q, which were not asked for", lines)
 }
 
 // A headReader ends with an error after so many bytes, while io.LimitReader would

@@ -20,7 +20,8 @@ type Options struct {
 	// bytes. A larger one ends the connection with 1009, as soon as a header announces it. 0 means
 	// 1 MiB, a negative value no limit; since nothing is ever allocated from an announced length,
 	// no limit is safe where messages are streamed ([Conn.NextReader], [Conn.Receive]), and an
-	// invitation to fill the memory with [Conn.ReadMessage].
+	// invitation to fill the memory with [Conn.ReadMessage]. For a compressed message, MaxFrame is
+	// about the bytes on the wire and MaxMessage about the inflated ones, as soon as there are too many.
 	MaxFrame, MaxMessage int64
 
 	// MaxFragments is the largest number of frames of a received message. 0 means 16384, a
@@ -30,6 +31,10 @@ type Options struct {
 	// FragmentSize cuts outgoing messages into frames of at most so many bytes, text never inside
 	// a character (so a size below 4 is taken as 4). 0 means that a message is one frame.
 	FragmentSize int
+
+	// Compression, of RFC 7692, is used where both ends want it. Nil means that it is neither offered
+	// nor accepted.
+	Compression *Compression
 
 	// PingInterval is how long nothing has to arrive before a ping is sent; the ping goes out
 	// between one and one and a quarter of it. Any received byte counts as life, and the clock

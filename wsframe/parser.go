@@ -19,6 +19,7 @@ type Part struct {
 	FrameStart, FrameEnd bool   // the first, the last part of a frame
 	FrameFin             bool   // the FIN bit: the message ends with this frame
 	FrameOp              Opcode // as on the wire: OpContinuation for further fragments
+	RSV1                 bool   // the first frame of the message has it: RFC 7692
 	FrameLength          int64  // of the payload of the frame, as its header says
 }
 
@@ -34,6 +35,10 @@ type Parser struct {
 	MaxFrame     int64
 	MaxMessage   int64
 	MaxFragments int
+
+	// RSV1 allows that bit on the first frame of a data message, which is compressed then (RFC 7692,
+	// section 6). What such a message contains is not looked at: neither UTF-8 nor MaxMessage is checked.
+	RSV1 bool
 
 	err    *CloseError
 	closed bool // a Close frame has come
@@ -52,6 +57,7 @@ type Parser struct {
 	control []byte // payload that came in pieces, 125 bytes at most
 
 	message   Opcode // of the message that is going on; 0: none
+	rsv1      bool   // it is compressed
 	size      int64  // of its frames
 	fragments int
 	text      utf8Checker
@@ -98,9 +104,10 @@ func (d *Parser) next(p []byte, part *Part) (n int, ok bool) {
 		Op: d.message, Payload: payload,
 		Start: !d.started && d.op != OpContinuation, End: end && d.fin,
 		FrameStart: !d.started, FrameEnd: end, FrameFin: d.fin, FrameOp: d.op, FrameLength: d.length,
+		RSV1: d.rsv1,
 	}
 	d.started = true
-	if d.message == OpText && (!d.text.valid(payload) || part.End && !d.text.complete()) {
+	if d.message == OpText && !d.rsv1 && (!d.text.valid(payload) || part.End && !d.text.complete()) {
 		d.err = &CloseError{Code: CloseInvalidPayload, Reason: "text message is not UTF-8"}
 		return n + k, false
 	}
@@ -166,7 +173,12 @@ func (d *Parser) parseHeader(h []byte) (size int) {
 		return 0
 	}
 	op, fin, masked, length := Opcode(h[0]&0xF), h[0]&0x80 != 0, h[1]&0x80 != 0, int64(h[1]&0x7F)
-	if reason := d.violation(op, fin, masked, length, h[0]&0x70); reason != "" {
+	rsv1 := h[0]&0x40 != 0 && d.RSV1 && (op == OpText || op == OpBinary)
+	rsv := h[0] & 0x70
+	if rsv1 {
+		rsv &^= 0x40
+	}
+	if reason := d.violation(op, fin, masked, length, rsv); reason != "" {
 		d.err = violation(reason)
 		return 0
 	}
@@ -204,7 +216,7 @@ func (d *Parser) parseHeader(h []byte) (size int) {
 	if masked {
 		d.key = binary.LittleEndian.Uint32(rest)
 	}
-	if !op.Control() && !d.admit(op, length) {
+	if !op.Control() && !d.admit(op, length, rsv1) {
 		return 0
 	}
 	d.op, d.fin, d.length, d.left = op, fin, length, length
@@ -235,19 +247,22 @@ func (d *Parser) violation(op Opcode, fin, masked bool, length int64, rsv byte) 
 }
 
 // admit applies the limits to a data frame and counts it.
-func (d *Parser) admit(op Opcode, length int64) bool {
+func (d *Parser) admit(op Opcode, length int64, rsv1 bool) bool {
 	maxFrame, maxMessage := orDefault(d.MaxFrame, DefaultMaxFrame), orDefault(d.MaxMessage, DefaultMaxMessage)
 	maxFragments := orDefault(d.MaxFragments, DefaultMaxFragments)
+	if op == OpContinuation {
+		rsv1 = d.rsv1
+	}
 	switch {
 	case maxFrame >= 0 && length > maxFrame:
 		d.err = tooBig("frame of %d bytes, the limit is %d", length, maxFrame)
-	case maxMessage >= 0 && (length > maxMessage || d.size > maxMessage-length):
+	case maxMessage >= 0 && !rsv1 && (length > maxMessage || d.size > maxMessage-length):
 		d.err = tooBig("message of at least %d bytes, the limit is %d", d.size+min(length, maxMessage), maxMessage)
 	case maxFragments >= 0 && d.fragments >= maxFragments:
 		d.err = tooBig("message of more than %d fragments", int64(maxFragments))
 	default:
 		if op != OpContinuation {
-			d.message = op
+			d.message, d.rsv1 = op, rsv1
 		}
 		d.size += length // cannot overflow without a limit: nobody sends 2^63 bytes
 		d.fragments++

@@ -10,8 +10,9 @@ import (
 // reading.
 func (c *Conn) nextPart(part *Part) error {
 	for c.readErr == nil {
-		if len(c.rest) == 0 {
+		if len(c.rest) == 0 && !c.inflate.pending() {
 			c.kick()
+			c.inflate.settle()
 			c.life.waiting()
 			chunk, err := c.in.Next()
 			c.life.received()
@@ -20,7 +21,7 @@ func (c *Conn) nextPart(part *Part) error {
 			}
 			c.rest = chunk[rawio.Gap:]
 		}
-		n, ok := c.parser.next(c.rest, part)
+		n, ok := c.next(c.rest, part)
 		c.rest = c.rest[n:]
 		if len(c.rest) == 0 {
 			c.rest = nil
@@ -83,7 +84,7 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 
 // finishMessage skips what is left of the message that is being read.
 func (c *Conn) finishMessage() error {
-	for c.readErr == nil && c.parser.midMessage() && !c.current.End && c.current.Op != 0 {
+	for c.readErr == nil && (c.parser.midMessage() || c.inflate.pending()) && !c.current.End && c.current.Op != 0 {
 		c.nextPart(&c.current)
 	}
 	c.current = Part{}
@@ -126,6 +127,7 @@ func (r *messageReader) Read(p []byte) (int, error) {
 // ReadFrame waits for a whole data frame and returns it as it came, with its payload appended to
 // buf[:0]: the fragments of a message are not put together. Control frames are handled as always,
 // and text is checked as always. It must not be mixed with the other ways to read inside a message.
+// Compressed messages come in inflated pieces, as if the peer had fragmented them so.
 func (c *Conn) ReadFrame(buf []byte) (Frame, error) {
 	c.reading.Lock()
 	defer c.unlockReading()

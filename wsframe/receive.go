@@ -24,7 +24,7 @@ func (c *Conn) Receive(handle func(*Batch) error) error {
 
 // receiveRest handles what was read before Receive was called.
 func (c *Conn) receiveRest() error {
-	for len(c.rest) > 0 {
+	for len(c.rest) > 0 || c.inflate.pending() {
 		buf := rawio.GetBuffer()
 		n := copy(buf[rawio.Gap:], c.rest)
 		c.rest = c.rest[n:]
@@ -70,6 +70,8 @@ type Batch struct {
 
 	buf  []byte // the chunk, with a gap of dead bytes in front
 	next int    // where in buf the unparsed bytes begin
+	mem  []byte // with compression: the parts, as far as at
+	at   int
 	part Part
 	err  *CloseError
 }
@@ -77,7 +79,14 @@ type Batch struct {
 // Next returns the next part of a data message, or nil when there is no more of this batch. The
 // part and its payload are valid until the next call. A message that is whole in the batch is one
 // part with Start and End set. Control frames are handled on the way.
+//
+// A compressed message comes in inflated pieces, as if the peer had fragmented it so; a small one is
+// usually one piece. All limits are applied to them, and text is checked. One read may inflate to more
+// than a batch has room for: then the handler is called again for the rest.
 func (b *Batch) Next() *Part {
+	if b.c.inflate != nil {
+		return b.nextInflated()
+	}
 	for b.err == nil && b.next < len(b.buf) {
 		n, ok := b.c.parser.next(b.buf[b.next:], &b.part)
 		b.next += n
@@ -103,14 +112,28 @@ func (b *Batch) Next() *Part {
 // six bytes of its own, and eight more for the batch (from a [Client]: two for each frame): so
 // payloads are compacted where they lie, with delimiters or headers between them, and leave in one
 // write.
-func (b *Batch) Space() []byte { return b.buf[:0] }
+func (b *Batch) Space() []byte {
+	if b.c.inflate != nil {
+		return b.mem[:0]
+	}
+	return b.buf[:0]
+}
 
 // InPlace returns the payload of the current part where it lies. The payloads of the parts that follow
 // may be appended, with nothing of the handler's own between them.
-func (b *Batch) InPlace() []byte { return b.buf[b.next-len(b.part.Payload) : b.next] }
+func (b *Batch) InPlace() []byte {
+	buf, end := b.buf, b.next
+	if b.c.inflate != nil {
+		buf, end = b.mem, b.at
+	}
+	return buf[end-len(b.part.Payload) : end]
+}
 
 // run hands a chunk to the handler and sees that all of it is parsed.
 func (b *Batch) run(chunk []byte) error {
+	if b.c.inflate != nil {
+		return b.runInflated(chunk)
+	}
 	b.buf, b.next, b.err = chunk, rawio.Gap, nil
 	if b.handlerErr = b.handle(b); b.handlerErr != nil {
 		b.c.rest = append(bytes.Clone(b.buf[b.next:]), b.c.rest...)

@@ -20,7 +20,7 @@ type Request struct {
 	Protocols []string
 
 	// Extensions are the extensions the client offers, in its order. This
-	// package agrees on none yet.
+	// package knows permessage-deflate: see [Compression].
 	Extensions []Extension
 
 	// Cookies are those cookies that are well-formed; others are left out and

@@ -12,7 +12,13 @@ import (
 
 // WriteEncoded writes frames that [AppendFrame], [AppendHeader] or [PutHeader] have encoded, in one
 // write. The caller answers for what they are: whole messages, or it is the only one to write data.
+//
+// On a connection with compression, the messages are compressed on the way, under the same rules as
+// those of [Conn.WriteMessage]; frames with RSV1 are sent as they are.
 func (c *Conn) WriteEncoded(frames []byte) error {
+	if c.deflate != nil {
+		return c.recode(frames)
+	}
 	c.writing.Lock()
 	err := c.write(frames)
 	c.unlockWriting()
@@ -77,6 +83,16 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 	}
 	c.sending.Lock()
 	defer c.sending.Unlock()
+	if c.deflate != nil {
+		if sent, err := c.sendCompressed(Frame{Op: op, Payload: p, Fin: true}); sent {
+			return err
+		}
+	}
+	return c.writeMessage(op, p)
+}
+
+// writeMessage sends a message as it is. It needs sending.
+func (c *Conn) writeMessage(op Opcode, p []byte) error {
 	size, text := c.o.fragmentSize(), op == OpText
 	for size > 0 && len(p) > size {
 		piece := p[:size]
@@ -95,9 +111,33 @@ func (c *Conn) WriteMessage(op Opcode, p []byte) error {
 // extensions. Reserved opcodes, control frames that RFC 6455 forbids and Close frames (they are for
 // [Conn.WriteClose]) give ErrBadFrame; the order of fragments and the UTF-8 of text are the
 // caller's affair.
+//
+// On a connection with compression, frames are not compressed, but continue a message whose beginning
+// WriteEncoded has compressed. RSV1 is for messages that the caller has compressed, without reference
+// to others; any other use of it gives ErrBadFrame there.
 func (c *Conn) WriteFrame(f Frame) error {
 	if !f.Op.known() || f.Op == OpClose || f.Op.Control() && (!f.Fin || len(f.Payload) > MaxControlPayload) {
 		return ErrBadFrame
+	}
+	if c.deflate != nil && (f.RSV1 || f.Op == OpContinuation) {
+		return c.writeFragment(f)
+	}
+	return c.writeFrame(f)
+}
+
+// writeFragment is for frames that have to do with compression.
+func (c *Conn) writeFragment(f Frame) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	switch {
+	case !f.RSV1:
+		if sent, err := c.sendCompressed(f); sent {
+			return err
+		}
+	case f.Op != OpText && f.Op != OpBinary:
+		return ErrBadFrame
+	default:
+		c.deflate.history = nil // the peer's is another one from now on
 	}
 	return c.writeFrame(f)
 }
@@ -141,7 +181,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	}
 	c.sending.Lock()
 	w := &messageWriter{c: c, op: op, text: op == OpText, size: c.o.fragmentSize()}
-	if w.size == 0 || w.size > 32<<10 {
+	if w.size == 0 || w.size > 32<<10 || c.deflate != nil { // then the compressed bytes are cut
 		w.size = 32 << 10
 	}
 	return w, nil
@@ -184,8 +224,19 @@ func (w *messageWriter) flush(fin bool) {
 		tail = IncompleteRune(w.buf)
 	}
 	cut := len(w.buf) - tail
-	w.err = w.c.writeFrame(Frame{Op: w.op, Payload: w.buf[:cut], Fin: fin})
+	w.err = w.c.writePiece(Frame{Op: w.op, Payload: w.buf[:cut], Fin: fin})
 	w.op, w.buf = OpContinuation, append(w.buf[:0], w.buf[cut:]...)
+}
+
+// writePiece sends a piece of a message of NextWriter.
+func (c *Conn) writePiece(f Frame) error {
+	if c.deflate != nil {
+		if sent, err := c.sendCompressed(f); sent {
+			return err
+		}
+		return c.writeMessage(f.Op, f.Payload) // a whole one
+	}
+	return c.writeFrame(f)
 }
 
 func (w *messageWriter) fail() {

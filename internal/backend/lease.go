@@ -44,6 +44,16 @@ func (l *Lease) Place() string {
 	return l.m.id
 }
 
+// OnStop has f called in a goroutine of its own when the process behind the backend is about to be stopped, or has
+// ended: connections that are kept to it are no good any more, and some programs do not end before they are closed. For a
+// backend without a process f is never called. See [spawner.Worker.OnStop].
+func (l *Lease) OnStop(f func()) (forget func() bool) {
+	if l.w == nil {
+		return func() bool { return true }
+	}
+	return l.w.w.OnStop(f)
+}
+
 // use calls f, and gives the session back unless f takes it.
 func (l *Lease) use(ctx context.Context, f func(context.Context, *Lease) error) (err error) {
 	taken := false

@@ -21,12 +21,22 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if mode, ok := os.LookupEnv(workerVariable); ok {
+		worker(mode)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // run starts a server for a program and returns it; it is stopped at the end of the test.
 func run(t *testing.T, c *config.Config) (h *Host, stop func() error) {
 	t.Helper()
-	h, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
+	return runLogged(t, c, slog.New(slog.DiscardHandler))
+}
+
+func runLogged(t *testing.T, c *config.Config, log *slog.Logger) (h *Host, stop func() error) {
+	t.Helper()
+	h, err := New(c, Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,11 +73,18 @@ func (d *Decoder) Reset(window int, history []byte) {
 // bytes, which are valid until the next call. With more set it has to be called again, with the rest of in, before
 // there can be new input. An error is final.
 func (d *Decoder) Decode(in []byte) (out []byte, n int, more bool, err error) {
-	d.in = in
 	if len(d.buf)-d.end < chunk {
 		d.end = copy(d.buf[:], d.buf[d.end-MaxWindow:d.end])
 		d.taken = d.end
 	}
+	n, more, err = d.decode(in)
+	out = d.buf[d.taken:d.end]
+	d.taken = d.end
+	return out, n, more, err
+}
+
+func (d *Decoder) decode(in []byte) (n int, more bool, err error) {
+	d.in = in
 	for err == nil && !more {
 		var ok bool
 		switch d.state {
@@ -92,12 +99,24 @@ func (d *Decoder) Decode(in []byte) (out []byte, n int, more bool, err error) {
 			break
 		}
 	}
-	out = d.buf[d.taken:d.end]
-	d.taken = d.end
 	n = len(in) - len(d.in)
 	d.in = nil
 	d.bits &= 1<<d.n - 1 // a fast read leaves bits of bytes that it has not taken
-	return out, n, more, err
+	return n, more, err
+}
+
+// tail is what the sender of a message leaves out (RFC 7692, section 7.2.1).
+var tail = []byte{0x00, 0x00, 0xFF, 0xFF}
+
+// Finish ends a message of RFC 7692, and reports whether it was whole. Nothing comes out any more, and
+// what came out before stays valid. A message may also end with a block; that does not take a tail.
+func (d *Decoder) Finish() bool {
+	if !d.AtBoundary() {
+		if _, _, err := d.decode(tail); err != nil {
+			return false
+		}
+	}
+	return d.AtBoundary() && d.taken == d.end
 }
 
 // AtBoundary reports whether what was read ends with a block, and with the last byte of one.
