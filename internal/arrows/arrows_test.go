@@ -27,6 +27,8 @@ var allowed = map[string][]string{
 	"internal/license":  {},
 	"internal/route":    {},
 	"internal/trim":     {},
+	"internal/certs":    {},
+	"internal/inflate":  {},
 	"internal/watch":    {},
 	"internal/manpage":  {},
 

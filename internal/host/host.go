@@ -84,7 +84,9 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 }
 
 // ServeHTTP answers a request.
-func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.table.Load().ServeHTTP(w, withTLS(r)) }
+func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.table.Load().ServeHTTP(w, withTLS(r))
+}
 
 // URLs returns where the server listens, as URLs of the given scheme ("ws" or "http"), with an s
 // when it speaks TLS. Unix sockets are ws+unix:PATH.
