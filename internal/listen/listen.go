@@ -2,10 +2,12 @@
 package listen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
@@ -69,7 +71,11 @@ func open(addr string, o Options) (net.Listener, error) {
 	if name, ok := strings.CutPrefix(addr, "systemd:"); ok {
 		return inherited(name)
 	}
-	ln, err := net.Listen("tcp", addr)
+	var lc net.ListenConfig
+	if a, err := netip.ParseAddrPort(addr); err == nil && a.Addr().IsLoopback() {
+		lc.KeepAlive = -1 // four system calls for each connection; clients on this machine cannot vanish without a word
+	}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, problem(err)
 	}
