@@ -23,8 +23,8 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// certificate writes one that signs itself, and its key, into dir.
-func certificate(t *testing.T, dir, name string) (cert, key config.Path) {
+// keyPair writes one that signs itself, and its key, into dir.
+func keyPair(t *testing.T, dir, name string) (cert, key config.Path) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -73,8 +73,8 @@ func named(t *testing.T, h *Host, name string) string {
 
 func TestCertificatesAreChangedUnderLoad(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
-	cert, key := certificate(t, dir, "old.example")
-	cert2, key2 := certificate(t, other, "other.example")
+	cert, key := keyPair(t, dir, "old.example")
+	cert2, key2 := keyPair(t, other, "other.example")
 	configuration := func() *config.Config {
 		return secure(routes(stdioRoute("/", "cat")), func(l *config.Listener) {
 			l.Certificate, l.Key = cert, key
@@ -91,7 +91,7 @@ func TestCertificatesAreChangedUnderLoad(t *testing.T) {
 		conns = append(conns, dial(t, h, "/", o))
 	}
 	over := arrivals(t, h, o)
-	certificate(t, dir, "new.example")
+	keyPair(t, dir, "new.example")
 	if err := h.Reload(configuration()); err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +129,8 @@ func arrivals(t *testing.T, h *Host, o *wsframe.DialOptions) func() error {
 
 func TestClientCertificatesAreToldToPrograms(t *testing.T) {
 	server, client := t.TempDir(), t.TempDir()
-	cert, key := certificate(t, server, "localhost")
-	clientCert, clientKey := certificate(t, client, "anna")
+	cert, key := keyPair(t, server, "localhost")
+	clientCert, clientKey := keyPair(t, client, "anna")
 	pair, err := tls.LoadX509KeyPair(string(clientCert), string(clientKey))
 	if err != nil {
 		t.Fatal(err)
