@@ -30,6 +30,9 @@ type Listen struct {
 	// Path is the Unix socket. With several workers that do not share it, "-0", "-1" … is appended. A dead socket
 	// in its place is removed, any other file is an error. "" = sockets in a private directory.
 	Path string
+	// Replace takes the place of what answers at Path, instead of adopting it: for the successor of a pool whose
+	// workers are still there. They keep the connections they have.
+	Replace bool
 	// Dir is where the private directory is made. "" = os.TempDir().
 	Dir string
 	// Mode, Owner and Group (names or numbers) are those of the socket at Path, if the pool makes it. 0 = 0600,
@@ -172,7 +175,7 @@ func (pl *place) prepare() (adopted bool, err error) {
 	if pl.socket != nil {
 		return false, nil
 	}
-	if pl.public && pl.answered() {
+	if pl.public && !pl.l.Replace && pl.answered() {
 		return true, nil
 	}
 	if pl.network == "unix" {

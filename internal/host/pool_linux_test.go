@@ -272,66 +272,6 @@ func TestMaxHoldsWhileWorkersIgnoreTERM(t *testing.T) {
 	}
 }
 
-func TestReloadKeepsPoolsThatDidNotChange(t *testing.T) {
-	with := func(mode string, more ...*config.Route) *config.Config {
-		c := pooled(t, "same", func(p *config.Pool) { p.Max = 2 })
-		other := pooled(t, mode, func(p *config.Pool) { p.Program, p.Max = "other", 2 })
-		c.Program["other"], c.Pool["q"] = other.Program["worker"], other.Pool["p"]
-		c.Route = append(append(c.Route, tunnelRoute("/q", "q")), more...)
-		return c
-	}
-	h, _ := run(t, with("old"))
-	awaitReady(t, h, 4)
-	p, q := dial(t, h, "/", nil), dial(t, h, "/q", nil)
-	same, old := ask(t, p, "pid"), ask(t, q, "pid")
-	pool := h.shared.parts
-
-	// Another route, and other headers of the route of the pool: the processes stay.
-	before := ready(h)
-	c := with("old", stdioRoute("/cat", "cat"))
-	c.Route[0].Headers = []string{"X-New: yes"}
-	if err := h.Reload(c); err != nil {
-		t.Fatal(err)
-	}
-	if after := ready(h); after != before {
-		t.Errorf("the workers were %s, and are %s", before, after)
-	}
-	if len(h.shared.parts) != len(pool) {
-		t.Errorf("%d pools and sets", len(h.shared.parts))
-	}
-
-	// One of the two pools changes: it is replaced, its session goes on where it is.
-	if err := h.Reload(with("new")); err != nil {
-		t.Fatal(err)
-	}
-	if got := ask(t, q, "mode"); got != "old" {
-		t.Errorf("the session of before is at a %q worker", got)
-	}
-	if got := ask(t, dial(t, h, "/q", nil), "mode"); got != "new" {
-		t.Errorf("a new session is at a %q worker", got)
-	}
-	if got := ask(t, p, "pid"); got != same {
-		t.Errorf("the other pool has another worker: %s, was %s", got, same)
-	}
-	q.Close(wsframe.CloseNormal, "")
-	eventually(t, "the old pool is gone", func() bool { return !alive(old) && h.programs.Running() == 4 })
-
-	// A pool that is in no configuration any more ends with its last session.
-	if err := h.Reload(routes(stdioRoute("/cat", "cat"))); err != nil {
-		t.Fatal(err)
-	}
-	if got := ask(t, p, "pid"); got != same {
-		t.Errorf("the session is at %s, was at %s", got, same)
-	}
-	p.Close(wsframe.CloseNormal, "")
-	eventually(t, "no worker is left", func() bool { return !alive(same) })
-}
-
-func alive(pid string) bool {
-	n, _ := strconv.Atoi(pid)
-	return syscall.Kill(n, 0) == nil
-}
-
 func TestStoppingLeavesNoWorkerAndNoSocket(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
@@ -481,4 +421,9 @@ for line in sys.stdin: print(line, end="", flush=True)
 	if other, _, _ := strings.Cut(read(t, dial(t, h, "/rooms/red", nil)), " "); other == pid {
 		t.Error("two sessions have the same process")
 	}
+}
+
+func alive(pid string) bool {
+	n, _ := strconv.Atoi(pid)
+	return syscall.Kill(n, 0) == nil
 }

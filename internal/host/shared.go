@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,9 +24,17 @@ type shared struct {
 	programs *spawner.Spawner
 	log      *slog.Logger
 
-	mu      sync.Mutex // guards the field below
-	parts   map[string]*part
 	closing sync.WaitGroup
+
+	mu        sync.Mutex // guards the fields below
+	parts     map[string]*part
+	addressed []*addressed // all pools that are not closed
+}
+
+// addressed is a pool, and the address that is configured for it.
+type addressed struct {
+	name, address string
+	pool          *spawner.Pool
 }
 
 // A part is a pool or a set, and how many hold it.
@@ -85,7 +94,10 @@ func (s *shared) pool(c *config.Config, name string) (*spawner.Pool, func(), err
 		if err != nil {
 			return nil, nil, err
 		}
-		pc.Spawner, pc.Log = s.programs, s.log.With("pool", name)
+		pc.Spawner, pc.Log = s.programs, s.log
+		if pc.Listen.Replace = s.replaces(name, spec.Pool.Address); pc.Listen.Replace && pc.Listen.Network == "tcp" {
+			return nil, nil, fmt.Errorf("pool %s: %s is still in use by the pool as it was: change it with the address, or start the server anew", name, spec.Pool.Address)
+		}
 		p, err := spawner.NewPool(pc)
 		if err == nil {
 			err = p.Start()
@@ -93,7 +105,27 @@ func (s *shared) pool(c *config.Config, name string) (*spawner.Pool, func(), err
 		if err != nil {
 			return nil, nil, fmt.Errorf("pool %s: %w", name, err)
 		}
-		return p, func() { p.Close(context.Background()) }, nil
+		at := &addressed{name, spec.Pool.Address, p}
+		s.mu.Lock()
+		s.addressed = append(s.addressed, at)
+		s.mu.Unlock()
+		return p, func() {
+			p.Close(context.Background())
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.addressed = slices.DeleteFunc(s.addressed, func(other *addressed) bool { return other == at })
+		}, nil
+	})
+}
+
+// replaces reports whether workers of ours are at the address of a pool that is to be made: those of the same pool
+// under another configuration. They have to make room, while what strangers have started there is used.
+func (s *shared) replaces(name, address string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return address != "" && slices.ContainsFunc(s.addressed, func(a *addressed) bool {
+		return a.name == name && a.address == address &&
+			!slices.ContainsFunc(a.pool.Workers(), func(w spawner.WorkerInfo) bool { return w.Adopted })
 	})
 }
 
