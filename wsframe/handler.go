@@ -68,7 +68,7 @@ type Starter interface {
 // opens the session, answers with 101 and runs the session. Whatever fails before
 // the 101 is answered with an HTTP status and a reason (see [Rejection]).
 //
-// The session runs in a fresh goroutine, and ServeHTTP returns, so that net/http
+// The session runs in goroutines of its own, and ServeHTTP returns, so that net/http
 // can free the request and its buffers. http.Server.Shutdown therefore neither
 // sees nor waits for sessions: call [Handler.Shutdown] as well.
 //
@@ -137,7 +137,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.runToEnd(c, s) // the stream ends with the HTTP handler
 		return
 	}
-	go h.run(c, s)
+	if starter, ok := s.(Starter); ok {
+		starter.Start(h.sessions.running(), c, func(err error) { h.ended(c, h.logPanic(c, err)) })
+		return
+	}
+	go h.runToEnd(c, s)
 }
 
 // check does everything that needs no far side.
@@ -235,16 +239,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *Request, s Session) (c *Conn)
 	return c
 }
 
-// run is the life of a session, or the beginning of one that needs no goroutine. Its frame stays on the
-// stack all the time.
-func (h *Handler) run(c *Conn, s Session) {
-	if starter, ok := s.(Starter); ok {
-		starter.Start(h.sessions.running(), c, func(err error) { h.ended(c, h.logPanic(c, err)) })
-		return
-	}
-	h.runToEnd(c, s)
-}
-
+// runToEnd is the life of a session that was not started. Its frame stays on the stack all the time.
 func (h *Handler) runToEnd(c *Conn, s Session) {
 	var err error
 	defer func() { h.closeBooks(c, err) }() // also when Run ends its goroutine

@@ -87,6 +87,8 @@ type peer struct {
 
 	message byte // opcode of the one that is going on
 	text    []byte
+	deflate bool // takes RSV1, and does not look into what has it
+	rsv1    bool // the message has it
 	loose   bool // takes text that is cut inside a character
 	closed  bool
 	keys    []uint32
@@ -175,7 +177,7 @@ func (p *peer) judge(first byte, payload string) error {
 	op, last := first&0xF, first&fin != 0
 	bad := func(what string) error { return fmt.Errorf("%w: %s (first byte %#x)", errMalformed, what, first) }
 	switch {
-	case first&0x70 != 0:
+	case first&0x70 != 0 && !(p.deflate && first&0x70 == rsv1 && (op == wireText || op == wireBin)):
 		return bad("reserved bit")
 	case p.closed:
 		return bad("frame behind a Close frame")
@@ -197,9 +199,9 @@ func (p *peer) judge(first byte, payload string) error {
 	case (op == wireCont) != (p.message != 0):
 		return bad("order of fragments")
 	case op != wireCont:
-		p.message, p.text = op, nil
+		p.message, p.text, p.rsv1 = op, nil, first&rsv1 != 0
 	}
-	if p.message == wireText {
+	if p.message == wireText && !p.rsv1 {
 		// Each frame is whole characters: that is stricter than the RFC, and promised for all but
 		// WriteFrame and WriteEncoded.
 		p.text = append(p.text, payload...)
