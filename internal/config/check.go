@@ -61,6 +61,16 @@ func (c *Config) Check() error {
 	if c.StartRate < 0 {
 		p.addf("start_rate", "negative limit")
 	}
+	_, err = clientip.ParsePeers(c.Client.TrustedProxies)
+	p.add("client.trusted_proxies", err)
+	for _, name := range c.Client.Headers {
+		if !token(name) {
+			p.addf("client.headers", "%q is not the name of a header", name)
+		}
+	}
+	if l := c.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.Waiting < 0 {
+		p.addf("limits", "negative limit")
+	}
 	for _, name := range keys(c.Program) {
 		c.Program[name].check(&p, join("program", name))
 	}

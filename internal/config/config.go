@@ -27,6 +27,8 @@ type Config struct {
 	Headers []string `toml:"headers"`
 
 	Log      Log                  `toml:"log"`
+	Client   Client               `toml:"client"`
+	Limits   Limits               `toml:"limits"`
 	Listener []*Listener          `toml:"listener"`
 	Program  map[string]*Program  `toml:"program"`
 	Pool     map[string]*Pool     `toml:"pool"`
@@ -41,6 +43,43 @@ type Log struct {
 
 	// How lines look: auto is colours on a terminal and text elsewhere.
 	Format string `toml:"format" default:"auto" enum:"auto,text,json"`
+}
+
+// Client says how it is found out who the client is when there are proxies in front. What those say who are not trusted is
+// removed, and never reaches a program.
+type Client struct {
+	// The proxies that are believed: addresses, networks as `192.0.2.0/24`, patterns as `198.51.100.*`, or the words loopback,
+	// private and unix.
+	TrustedProxies []string `toml:"trusted_proxies"`
+
+	// Headers that name the client; the first one that is there counts. Without this key it is X-Forwarded-For.
+	// List only those that your proxy writes itself.
+	Headers []string `toml:"headers"`
+
+	// Refuse requests of trusted proxies with 400 when no header says properly who the client is; otherwise it is the proxy then.
+	Strict bool `toml:"strict"`
+}
+
+// Limits bound the sessions of all clients, and those of each address (of IPv6, each /64). Clients on this machine and behind Unix
+// sockets are bound by those of all alone. What is over a limit is refused before the handshake, with 429 or 503.
+type Limits struct {
+	// Sessions at once; 0 is no limit.
+	Sessions int `toml:"sessions" default:"10000"`
+
+	// Sessions of one address at once; 0 is no limit.
+	SessionsPerAddress int `toml:"sessions_per_address" default:"250"`
+
+	// New sessions in a second, in the long run; 0 is no limit.
+	Rate float64 `toml:"rate"`
+
+	// New sessions of one address in a second, in the long run; ten times as many may come at once. 0 is no limit.
+	RatePerAddress float64 `toml:"rate_per_address" default:"20"`
+
+	// How long a client may wait for its turn when there are all the sessions that may be.
+	Wait Duration `toml:"wait"`
+
+	// Clients that may wait.
+	Waiting int `toml:"waiting" default:"1000"`
 }
 
 // Listener is an address with settings of its own.

@@ -131,6 +131,17 @@ start_rate = 0
 level = "info"
 format = "auto"
 
+[client]
+strict = false
+
+[limits]
+sessions = 10000
+sessions_per_address = 250
+rate = 0
+rate_per_address = 20
+wait = "0s"
+waiting = 1000
+
 [program."my cat"]
 command = ["cat", "-u"]
 env = { A = "1" }

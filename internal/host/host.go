@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -41,6 +42,7 @@ type Host struct {
 	log      *slog.Logger
 	programs *spawner.Spawner
 	shared   shared
+	limiter  *limit.Limiter
 	table    atomic.Pointer[table] // what answers new requests
 
 	mu        sync.Mutex // guards the fields below
@@ -60,7 +62,8 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 		return nil, err
 	}
 	h := &Host{c: c, o: o, log: o.Log, failed: make(chan error, 1)}
-	h.o.root = h
+	h.o.root = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.table.Load().routes.ServeHTTP(w, r) })
+	h.limiter = limit.New(limits(&c.Limits))
 	h.programs = spawner.New(spawner.Config{
 		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,
 	})
@@ -189,6 +192,7 @@ func (h *Host) Reload(c *config.Config) error {
 		return err
 	}
 	h.table.Store(t)
+	h.limiter.Set(limits(&c.Limits))
 	if h.running {
 		for _, l := range listeners {
 			h.serve(l)

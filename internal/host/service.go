@@ -12,6 +12,7 @@ import (
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/console"
 	"github.com/wspawn/wspawn/internal/files"
+	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/wsframe"
@@ -112,7 +113,7 @@ func (s *service) terminate(e wsframe.Endpoint) error {
 	memory := trim.New()
 	s.closers = append(s.closers, memory.Stop)
 	s.websocket = &wsframe.Handler{
-		Endpoint: e,
+		Endpoint: limit.Endpoint(e),
 		Options: wsframe.AcceptOptions{
 			Options: s.r.WebSocket.Options(), Header: s.header,
 			AllowOrigin: func(r *wsframe.Request) error {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/listen"
 	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/watch"
@@ -12,11 +14,12 @@ import (
 
 // A table is what answers requests under one configuration. It does not change.
 type table struct {
+	front    http.Handler // the checks that are for all routes
 	routes   *route.Table
 	services []*service
 }
 
-func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) { t.routes.ServeHTTP(w, r) }
+func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) { t.front.ServeHTTP(w, r) }
 
 // newTable builds the services of a configuration. Those that are made of the same things as one of old are
 // taken over with all they have.
@@ -57,8 +60,34 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 		t.services = append(t.services, s)
 		routes[i] = r.Pattern(s)
 	}
-	t.routes, err = route.New(routes)
+	if t.routes, err = route.New(routes); err != nil {
+		return nil, err
+	}
+	t.front, err = h.front(c, t.routes)
 	return t, err
+}
+
+// front returns the checks in front of all routes: who the client is, and whether it may come at all.
+func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) {
+	clients, err := clientip.New(clientip.Config{Trusted: c.Client.TrustedProxies, Header: c.Client.Headers, Strict: c.Client.Strict})
+	if err != nil {
+		return nil, err
+	}
+	return clients.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}), nil
+}
+
+// limits returns them in the terms of package limit.
+func limits(l *config.Limits) limit.Config {
+	rate := func(n float64) float64 {
+		if n == 0 {
+			return -1
+		}
+		return n
+	}
+	return limit.Config{
+		Sessions: orNone(l.Sessions), SessionsPerAddress: orNone(l.SessionsPerAddress), Rate: rate(l.Rate), RatePerAddress: rate(l.RatePerAddress),
+		Wait: l.Wait.Value(), Waiting: orNone(l.Waiting),
+	}
 }
 
 // ingredients names all that a service is made of.

@@ -5,13 +5,15 @@
 // A [Limiter] stands in front of an endpoint and refuses before the handshake, with 429 when the client
 // itself is the reason and 503 when others are, and Retry-After. The address is that of
 // [http.Request].RemoteAddr, so whoever knows of proxies must come first. An IPv6 client is its /64, of
-// which it has all addresses. Peers without an address, behind Unix sockets, are bound by the limits of all alone.
+// which it has all addresses. Peers without an address, behind Unix sockets, and those on this machine, which are proxies more
+// often than clients, are bound by the limits of all alone.
 package limit
 
 import (
 	"container/list"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -107,7 +109,7 @@ func def[T int | float64 | time.Duration](v *T, otherwise T) {
 // further calls do nothing. With Config.Wait it may block, until ctx ends at the latest. When the session may
 // not be, release is nil and the answer says why.
 func (l *Limiter) Acquire(ctx context.Context, remoteAddr string) (release func(), refusal *wsframe.Rejection) {
-	key, hasAddress := keyOf(remoteAddr)
+	key, hasAddress := countedKey(remoteAddr)
 	l.mu.Lock()
 	now := time.Since(l.start)
 	var of *entry
@@ -228,6 +230,18 @@ func (l *Limiter) Refused(reason string) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.refused[reason]
+}
+
+// countedKey is keyOf for the limits of each address: those of this machine have none.
+func countedKey(remoteAddr string) (netip.Addr, bool) {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		host = remoteAddr
+	}
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
+		return netip.Addr{}, false
+	}
+	return keyOf(remoteAddr)
 }
 
 // keyOf returns what stands for a client: its IPv4 address or the /64 of its IPv6 address.
