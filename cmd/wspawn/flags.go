@@ -36,6 +36,7 @@ type serveFlags struct {
 	gateway              *config.Responder // what the gateways have in common
 	servers              map[string]*[]string
 	sendfile, authorizer []string
+	compress             bool
 	services             map[string][]string // of each flag that is not for all: for which services it is
 }
 
@@ -164,6 +165,7 @@ func (f *serveFlags) registerWebSocket(fs *pflag.FlagSet) {
 	f.value(fs, "max-frame", &w.MaxFrame, "largest frame of a client, `SIZE` in bytes; 0 is as --max-message")
 	fs.IntVar(&w.MaxFragments, "max-fragments", w.MaxFragments, "frames that a message of a client may have; 0 is no limit")
 	f.value(fs, "fragment-size", &w.FragmentSize, "send messages in fragments of `SIZE`; 0 is whole")
+	fs.BoolVar(&f.compress, "compress", false, "compress messages for clients that can do it (permessage-deflate)")
 	f.value(fs, "ping", &w.Ping, "silence after which the client is pinged; 0 is never")
 	f.value(fs, "ping-grace", &w.PingGrace, "silence after the ping that ends the connection")
 	f.value(fs, "close-timeout", &w.CloseTimeout, "how long the client may take to answer a Close frame")
@@ -250,6 +252,9 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 	}
 	if f.static.Root != "" {
 		r.Files = &f.static
+	}
+	if f.compress {
+		r.WebSocket.Compression = config.New[config.Compression]()
 	}
 	c.Route = []*config.Route{r}
 	if err := c.Check(); err != nil {

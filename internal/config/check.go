@@ -326,6 +326,17 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	if r.WebSocket.MaxFragments < 0 {
 		p.addf(at+".websocket.max_fragments", "negative limit")
 	}
+	if z := r.WebSocket.Compression; z != nil {
+		if z.Level < 1 || z.Level > 9 {
+			p.addf(at+".websocket.compression.level", "%d is not from 1 to 9", z.Level)
+		}
+		if z.Window > 32<<10 {
+			p.addf(at+".websocket.compression.window", "%s is more than 32K", z.Window)
+		}
+		if z.PeerWindow > 32<<10 || z.PeerWindow > 0 && z.PeerWindow < 512 {
+			p.addf(at+".websocket.compression.peer_window", "%s is neither 0 nor from 512 to 32K", z.PeerWindow)
+		}
+	}
 	r.checkEndpoint(c, p, at)
 }
 

@@ -183,6 +183,12 @@ func (w *WebSocket) Options() wsframe.Options {
 		FragmentSize: int(w.FragmentSize), PingInterval: w.Ping.OrNever(), PingGrace: w.PingGrace.Value(),
 		CloseTimeout: w.CloseTimeout.Value(), WriteTimeout: w.WriteTimeout.OrNever(),
 	}
+	if z := w.Compression; z != nil {
+		o.Compression = &wsframe.Compression{Level: z.Level, Window: int(z.Window), PeerWindow: int(z.PeerWindow), MinSize: int(z.MinSize)}
+		if z.MinSize == 0 {
+			o.Compression.MinSize = -1
+		}
+	}
 	o.MaxFrame = o.MaxMessage
 	if w.MaxFrame != 0 {
 		o.MaxFrame = int64(w.MaxFrame)

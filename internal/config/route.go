@@ -78,6 +78,25 @@ type WebSocket struct {
 
 	// How long a client may take no data.
 	WriteTimeout Duration `toml:"write_timeout" default:"60s"`
+
+	// Compress messages for clients that can do it (permessage-deflate). Who sends secrets and what an attacker chose in one message
+	// lets the attacker guess the secret by its length.
+	Compression *Compression `toml:"compression"`
+}
+
+// Compression is permessage-deflate (RFC 7692).
+type Compression struct {
+	// From 1, fast, to 9, small.
+	Level int `toml:"level" default:"1"`
+
+	// Bytes of earlier messages that later ones may refer to, up to 32K, which each connection holds in memory; 0 is none.
+	Window Size `toml:"window"`
+
+	// The same for the messages of clients: 512 to 32K, or 0.
+	PeerWindow Size `toml:"peer_window"`
+
+	// The smallest message that is compressed.
+	MinSize Size `toml:"min_size" default:"128"`
 }
 
 // Framing is how messages lie in a byte stream.
