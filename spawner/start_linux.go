@@ -74,7 +74,8 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 				s.sys.pipeSize.Do(func() { s.log.warn(nil, "pipe size not set", err) })
 			}
 		}
-		return ours, theirs, unix.SetNonblock(ours, true)
+		_, err := unix.FcntlInt(uintptr(ours), unix.F_SETFL, unix.O_NONBLOCK) // a new pipe has no flags to keep
+		return ours, theirs, err
 	}
 	prog, opt := cmd.prog, cmd.opt
 	var err error

@@ -130,7 +130,7 @@ func New(c Config) (*Set, error) {
 		c.Resolver = net.DefaultResolver
 	}
 	if c.Dial == nil {
-		c.Dial = (&net.Dialer{}).DialContext
+		c.Dial = dialNet
 	}
 	s := &Set{c: c, workers: make(map[string]*worker)}
 	for _, b := range c.Backends {

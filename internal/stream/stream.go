@@ -84,16 +84,13 @@ func Upgrade(w http.ResponseWriter, r *http.Request, header http.Header) (conn n
 
 // writeAnswer sends the head and leaves conn without deadlines.
 func writeAnswer(conn net.Conn, answer []byte) error {
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
 	if err := conn.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return err
 	}
 	if _, err := conn.Write(answer); err != nil {
 		return err
 	}
-	return conn.SetWriteDeadline(time.Time{})
+	return conn.SetDeadline(time.Time{})
 }
 
 // appendAnswer builds the head of the 101 answer.
