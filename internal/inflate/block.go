@@ -185,7 +185,8 @@ loop:
 			end, length = end+k, length-k
 		}
 	}
-	d.in, d.bits, d.n, d.end = in, bits, n, end
+	// A fast read leaves bits of bytes that it has not taken.
+	d.in, d.bits, d.n, d.end = in, bits&(1<<n-1), n, end
 	if ok {
 		d.finish()
 	}

@@ -101,7 +101,6 @@ func (d *Decoder) decode(in []byte) (n int, more bool, err error) {
 	}
 	n = len(in) - len(d.in)
 	d.in = nil
-	d.bits &= 1<<d.n - 1 // a fast read leaves bits of bytes that it has not taken
 	return n, more, err
 }
 

@@ -50,7 +50,13 @@ func samples() map[string][]byte {
 	for text.Len() < 300_000 {
 		fmt.Fprintf(&text, `{"id":%d,"name":"item %d","price":%g}`+"\n", r.IntN(1000), r.IntN(100), r.Float64())
 	}
+	var mixed []byte // in blocks with codes and stored ones by turns
+	for i := range 30 {
+		mixed = append(mixed, strings.Repeat("mixed ", 1000*(i%3))...)
+		mixed = append(mixed, random[i*3000:][:(i%4)*2999]...)
+	}
 	return map[string][]byte{
+		"mixed":   mixed,
 		"nothing": {}, "one byte": {7}, "random": random, "skewed": skewed, "text": []byte(text.String()),
 		"zeros": make([]byte, 500_000), "period 3": bytes.Repeat([]byte("abc"), 50_000),
 		"far": append(append(bytes.Clone(random[:32768]), random[:32768]...), random[:32768]...),
@@ -119,6 +125,48 @@ func TestHistoryAndWindow(t *testing.T) {
 	run(d, deflate(t, 1, p, 0), 1<<20, whole)
 	if !bytes.Equal(d.History(), p[39_000:]) {
 		t.Error("history is not the end of the output")
+	}
+}
+
+// A block with codes, of any length, is followed by stored ones at once.
+func TestStoredBlocksBehindOthers(t *testing.T) {
+	for literals := range 100 {
+		var z []byte
+		n := 0
+		put := func(v, size int, reversed bool) { // Huffman codes begin with their highest bit
+			for i := range size {
+				if n%8 == 0 {
+					z = append(z, 0)
+				}
+				bit := v >> i & 1
+				if reversed {
+					bit = v >> (size - 1 - i) & 1
+				}
+				z[len(z)-1] |= byte(bit << (n % 8))
+				n++
+			}
+		}
+		put(1<<1, 3, false)
+		for range literals {
+			put(0x30+'a', 8, true)
+		}
+		put(0, 7, true)
+		put(0, 3, false)
+		want := strings.Repeat("a", literals)
+		for range 3 {
+			z = append(z, 20, 0, 0xEB, 0xFF)
+			z = append(z, bytes.Repeat([]byte{0xFF}, 20)...)
+			z = append(z, 0) // the header of the next one
+			want += strings.Repeat("\xFF", 20)
+		}
+		d := new(Decoder)
+		for _, next := range []func() int{whole, bytewise} {
+			d.Reset(0, nil)
+			got, err := run(d, z, 1000, next)
+			if err != nil || string(got) != want || !d.Finish() {
+				t.Fatalf("%d literals: %q, %v", literals, got, err)
+			}
+		}
 	}
 }
 
