@@ -110,7 +110,7 @@ func (e *Endpoint) Open(ctx context.Context, r *cgi.Request) (cgi.Exchange, erro
 func (e *Endpoint) vars(r *http.Request) (cgi.Vars, error) {
 	var v cgi.Vars
 	p := r.URL.Path
-	if p == "" || p[0] != '/' || strings.IndexByte(p, 0) >= 0 {
+	if p == "" && len(e.SplitPath) > 0 || p != "" && p[0] != '/' || strings.IndexByte(p, 0) >= 0 {
 		return v, &cgi.GatewayError{Status: http.StatusBadRequest, Reason: "not a path"}
 	}
 	docroot := e.Docroot

@@ -33,6 +33,7 @@ func New(t testing.TB) *Browser {
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("ignore-certificate-errors", true),
 		chromedp.WindowSize(900, 700),
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
