@@ -1,0 +1,213 @@
+// Package auth finds out who a client is before anything is started for it.
+//
+// A [Guard] asks its methods in order: passwords ([Basic]), tokens ([JWT]), client certificates
+// ([Certificate]), another server ([Forward]) or a program ([Hook]). The first that knows the client lets
+// the request pass, with the name of the user in REMOTE_USER for whatever program answers it. When
+// none does, or one that matters cannot be asked, nothing passes. Who fails too often has to wait.
+//
+// Cookies, client certificates and passwords that a browser remembers come with requests of any page.
+// Check the origin as well.
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/limit"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// A Method is one way to find out who a client is. Its methods may be called at the same time.
+type Method interface {
+	// Authenticate returns who sent r, or nil when r has nothing that this method is about. Errors are usually of
+	// type [*Refusal]; all others mean 500. r must not be changed, and not be used after the return.
+	Authenticate(r *http.Request) (*Identity, error)
+	// Challenge is what WWW-Authenticate says of the method (RFC 9110, section 11.6.1), "" for nothing.
+	Challenge() string
+	// Strip removes from r, which is a copy, the secrets that this method is about.
+	Strip(r *http.Request)
+}
+
+// Identity is what is known about a client.
+type Identity struct {
+	// User is REMOTE_USER. Empty: absent.
+	User string
+	// Type is AUTH_TYPE, as "Basic". With it, programs do not get the Authorization header.
+	Type string
+	// Vars are further variables for programs.
+	Vars []cgi.Var
+	// Expires is when the client should prove again who it is. Zero: never. This package does not end sessions.
+	Expires time.Time
+}
+
+// A Refusal says why a client may not pass. The status is 401 or 403 when it is to blame, 503 or 504 when the
+// question could not be answered.
+type Refusal struct {
+	Status int
+	Reason string // for the client
+	Err    error  // for the log; nil if there is no more to say
+	// Wrong means that there were credentials and they were wrong, which counts as a failure of this address.
+	Wrong bool
+	// Header has further lines of the answer.
+	Header http.Header
+}
+
+// Error returns the reason and the cause.
+func (e *Refusal) Error() string {
+	if e.Err == nil {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Refusal) Unwrap() error { return e.Err }
+
+func wrong(reason string, err error) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Reason: reason, Err: err, Wrong: true}
+}
+
+func unavailable(err error) *Refusal {
+	return &Refusal{Status: http.StatusServiceUnavailable, Reason: "authentication is not possible now", Err: err,
+		Header: http.Header{"Retry-After": {"5"}}}
+}
+
+func late(err error) *Refusal {
+	return &Refusal{Status: http.StatusGatewayTimeout, Reason: "authentication took too long", Err: err}
+}
+
+// A Guard is a handler that only lets pass whom a method knows. The fields must not change after the first request.
+type Guard struct {
+	// Methods are asked in this order. One that succeeds is enough. Without any, nothing passes. To ask for more than
+	// one thing, put a Guard behind a Guard.
+	Methods []Method
+	// Next answers what may pass. Required.
+	Next http.Handler
+	// Failures bounds the wrong credentials of an address; several Guards should share one. Nil: its defaults.
+	Failures *limit.Failures
+	// Log gets a line for each WebSocket that passes and each request that is refused, at level Info, and other requests
+	// at level Debug. Nil logs nothing.
+	Log *slog.Logger
+
+	once     sync.Once
+	failures *limit.Failures
+	log      *slog.Logger
+}
+
+type key struct{}
+
+// From returns who a request is from; ctx is its context behind a [Guard]. Nil: nobody was asked.
+func From(ctx context.Context) *Identity {
+	id, _ := ctx.Value(key{}).(*Identity)
+	return id
+}
+
+// ServeHTTP lets the request pass or answers 401, 403, 429 or 503.
+func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.once.Do(g.init)
+	if wait := g.failures.Blocked(r.RemoteAddr); wait > 0 {
+		g.log.Info("authentication refused", "remote", r.RemoteAddr, "status", http.StatusTooManyRequests, "err", "too many failures")
+		wsframe.Reject(http.StatusTooManyRequests, "too many failed logins").RetryAfter(wait).Write(w)
+		return
+	}
+	id, refusal := g.ask(r)
+	if refusal != nil {
+		g.refuse(w, r, refusal)
+		return
+	}
+	level := slog.LevelDebug
+	if wsframe.IsUpgrade(r) {
+		level = slog.LevelInfo
+	}
+	g.log.Log(r.Context(), level, "authenticated", "remote", r.RemoteAddr, "user", id.User, "type", id.Type)
+	g.Next.ServeHTTP(w, g.pass(r, id))
+}
+
+func (g *Guard) init() {
+	if g.failures = g.Failures; g.failures == nil {
+		g.failures = new(limit.Failures)
+	}
+	if g.log = g.Log; g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// ask asks the methods. Of their refusals the one counts that says the least about the credentials: that of a method
+// that could not be asked, and else the first.
+func (g *Guard) ask(r *http.Request) (*Identity, *Refusal) {
+	var first *Refusal
+	failed := false
+	for _, m := range g.Methods {
+		id, err := m.Authenticate(r)
+		if err == nil {
+			if id != nil {
+				return id, nil
+			}
+			continue
+		}
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			refusal = &Refusal{Status: http.StatusInternalServerError, Reason: "internal error", Err: err}
+		}
+		if failed = failed || refusal.Wrong; first == nil || first.Status < 500 && refusal.Status >= 500 {
+			first = refusal
+		}
+	}
+	if failed {
+		g.failures.Failed(r.RemoteAddr)
+	}
+	if first == nil {
+		first = &Refusal{Status: http.StatusForbidden, Reason: "authentication required"}
+		if slices.ContainsFunc(g.Methods, func(m Method) bool { return m.Challenge() != "" }) {
+			first.Status = http.StatusUnauthorized // which has to say how (RFC 9110, section 15.5.2)
+		}
+	}
+	return nil, first
+}
+
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
+	rej := &wsframe.Rejection{Status: refusal.Status, Reason: refusal.Reason, Header: refusal.Header}
+	if refusal.Status == http.StatusUnauthorized {
+		rej.Header = rej.Header.Clone()
+		if rej.Header == nil {
+			rej.Header = make(http.Header)
+		}
+		for _, m := range g.Methods {
+			if c := m.Challenge(); c != "" {
+				rej.Header.Add("WWW-Authenticate", c)
+			}
+		}
+	}
+	level := slog.LevelInfo
+	if rej.Status >= 500 {
+		level = slog.LevelWarn
+	}
+	g.log.Log(r.Context(), level, "authentication refused", "remote", r.RemoteAddr, "status", rej.Status, "err", refusal)
+	rej.Write(w)
+}
+
+// pass returns the request as it is handed on.
+func (g *Guard) pass(r *http.Request, id *Identity) *http.Request {
+	vars := slices.Clone(id.Vars)
+	if id.User != "" {
+		vars = append(vars, cgi.Var{Name: "REMOTE_USER", Value: id.User})
+	}
+	if id.Type != "" {
+		vars = append(vars, cgi.Var{Name: "AUTH_TYPE", Value: id.Type})
+	}
+	ctx := context.WithValue(cgi.WithVars(r.Context(), vars...), key{}, id)
+	out := r.WithContext(ctx)
+	out.Header = r.Header.Clone()
+	url := *r.URL
+	out.URL = &url
+	for _, m := range g.Methods {
+		m.Strip(out)
+	}
+	return out
+}
