@@ -242,9 +242,7 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 		FromClient: early, FromFar: glued,
 		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: orDefault(c.g.HalfTimeout, relay.DefaultHalf),
 	})
-	if !c.g.tunnels(c, t) {
-		c.ex.CloseWrite() // Shutdown could not tell the program
-	}
+	c.here.Tunnel(t, c.ex.CloseWrite)
 	result := t.Run()
 	if log := c.g.Log; log != nil {
 		log.Info("tunnel closed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "in", result.ToFar, "out", result.ToClient,

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/relay"
@@ -170,10 +169,7 @@ type Gateway struct {
 	// Log gets a line for each tunnel at its start and end, and one for each request that failed. nil = none.
 	Log *slog.Logger
 
-	mu    sync.Mutex // guards the fields below
-	down  bool
-	calls map[*call]struct{}
-	idle  chan struct{} // closed when the last call ends; nil unless Shutdown waits
+	calls relay.Calls
 }
 
 // call is one request that is being answered.
@@ -183,12 +179,11 @@ type call struct {
 	rc   *http.ResponseController
 	r    *http.Request // as it came
 	in   *Request
-	ex   Exchange // written under Gateway.mu; nil until opened
+	ex   Exchange // nil until opened
 	body *body
 
+	here   *relay.Call
 	cancel context.CancelFunc // ends the exchange
-
-	tunnel *relay.Tunnel // guarded by Gateway.mu; nil: it is none
 }
 
 var (
@@ -200,12 +195,12 @@ var (
 
 // ServeHTTP answers one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{g: g, w: w, rc: http.NewResponseController(w), r: r}
-	if !g.enter(c) {
+	c := &call{g: g, w: w, rc: http.NewResponseController(w), r: r, here: g.calls.Enter()}
+	if c.here == nil {
 		g.refuse(w, r, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second})
 		return
 	}
-	defer g.leave(c)
+	defer c.here.Leave()
 	if err := c.prepare(); err != nil {
 		g.refuse(w, r, err)
 		return
@@ -277,7 +272,7 @@ func (c *call) run() (redirect *http.Request, err error) {
 		return nil, err
 	}
 	defer ex.Close()
-	if !c.g.opened(c, ex) {
+	if c.ex = ex; !c.here.Cut(c.cut) {
 		return nil, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second}
 	}
 	closed := make(chan struct{})

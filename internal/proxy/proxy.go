@@ -24,10 +24,7 @@ type Proxy struct {
 	reverse   *httputil.ReverseProxy
 	transport *http.Transport
 
-	mu    sync.Mutex // guards the fields below
-	down  bool
-	calls map[*call]struct{}
-	idle  chan struct{} // closed when the last call ends; nil unless Shutdown waits
+	calls relay.Calls
 }
 
 // New checks c. Nobody is connected to before there are requests.
@@ -35,7 +32,7 @@ func New(c Config) (*Proxy, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	p := &Proxy{c: c, set: make(http.Header), calls: make(map[*call]struct{})}
+	p := &Proxy{c: c, set: make(http.Header)}
 	for name, values := range c.Header {
 		p.set[textproto.CanonicalMIMEHeaderKey(name)] = values
 	}
@@ -74,11 +71,7 @@ type call struct {
 
 	cancel context.CancelCauseFunc // ends what the backend does
 	err    error                   // why there is no answer; *switched: it is a tunnel
-
-	// guarded by Proxy.mu
-	tunnel *relay.Tunnel // nil: it is none
-	far    relay.Far
-	dead   bool // it is to end at once
+	here   *relay.Call
 }
 
 type callKey struct{}
@@ -116,10 +109,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	defer c.cancel(nil)
-	if !p.enter(c) {
-		err = unavailable()
+	if c.here = p.calls.Enter(); c.here == nil {
+		c.refuse(ctx, unavailable())
+		return
 	}
-	defer p.leave(c)
+	defer c.here.Leave()
+	c.here.Cut(c.cut)
 	if err == nil {
 		err = c.ask(context.WithValue(ctx, callKey{}, c))
 	}

@@ -209,7 +209,7 @@ func (c *call) join(s *switched) error {
 		FromClient: early, FromFar: s.glued,
 		Idle: c.p.c.IdleTimeout, Life: c.p.c.MaxLife, Half: orDefault(c.p.c.HalfTimeout, relay.DefaultHalf),
 	})
-	c.p.tunnels(c, t, far)
+	c.here.Tunnel(t, far.CloseWrite)
 	result := t.Run()
 	if log != nil {
 		log.Info("tunnel closed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "backend", s.lease.ID(), "in", result.ToFar, "out", result.ToClient,
