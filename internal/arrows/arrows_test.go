@@ -43,10 +43,10 @@ var allowed = map[string][]string{
 	"wsframe": {"internal/stream", "internal/rawio", "internal/inflate"},
 	"spawner": {"internal/rawio"},
 
-	"internal/clientip":    {"cgi", "wsframe"},
+	"internal/clientip":    {"cgi", "wsframe", "internal/glob"},
 	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit"},
 	"internal/limit":       {"wsframe"},
-	"internal/hostname":    {"wsframe"},
+	"internal/hostname":    {"wsframe", "internal/glob"},
 	"internal/subprotocol": {"wsframe"},
 
 	"internal/framing": {"wsframe", "internal/rawio"},
