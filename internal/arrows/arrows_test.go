@@ -20,7 +20,8 @@ var allowed = map[string][]string{
 	"internal/xconnect": {},
 	"internal/rawio":    {},
 	"internal/stream":   {},
-	"internal/origin":   {},
+	"internal/origin":   {"internal/glob"},
+	"internal/glob":     {},
 	"internal/files":    {},
 	"internal/scripts":  {},
 	"internal/console":  {},
@@ -43,10 +44,10 @@ var allowed = map[string][]string{
 	"wsframe": {"internal/stream", "internal/rawio", "internal/inflate"},
 	"spawner": {"internal/rawio"},
 
-	"internal/clientip":    {"cgi", "wsframe"},
+	"internal/clientip":    {"cgi", "wsframe", "internal/glob"},
 	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit"},
 	"internal/limit":       {"wsframe"},
-	"internal/hostname":    {"wsframe"},
+	"internal/hostname":    {"wsframe", "internal/glob"},
 	"internal/subprotocol": {"wsframe"},
 
 	"internal/framing": {"wsframe", "internal/rawio"},

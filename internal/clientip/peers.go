@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
+
+	"github.com/wspawn/wspawn/internal/glob"
 )
 
 // Peers is a set of addresses. The zero value is empty. It does not change and may be used at the same time.
@@ -63,7 +65,7 @@ func (p *Peers) add(entry string) error {
 			prefix = netip.PrefixFrom(a.Unmap(), prefix.Bits()-96)
 		}
 		p.prefixes = append(p.prefixes, prefix.Masked())
-	case strings.ContainsAny(entry, "*?"):
+	case glob.Has(entry):
 		if strings.Trim(entry, "0123456789abcdef.:*?") != "" {
 			return fmt.Errorf("not a pattern of addresses such as 192.0.2.*")
 		}
@@ -104,31 +106,9 @@ func (p Peers) ContainAddr(addr netip.Addr) bool {
 	}
 	text := addr.String()
 	for _, g := range p.globs {
-		if glob(g, text) {
+		if glob.Match(g, text) {
 			return true
 		}
 	}
 	return false
-}
-
-// glob matches "*" and "?". It goes back to the last star only, so its time is bounded by the product of the lengths.
-func glob(pattern, s string) bool {
-	star, mark := -1, 0
-	p, i := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

@@ -3,6 +3,8 @@ package origin
 import (
 	"fmt"
 	"strings"
+
+	"github.com/wspawn/wspawn/internal/glob"
 )
 
 // Entry is one line of a list of origins.
@@ -11,7 +13,8 @@ type Entry struct {
 	scheme  string // lower case; empty: any (Parse: http or https)
 	loose   bool   // an empty scheme means any scheme; other schemes have port 80
 	host    string // without brackets and without the "*." of a pattern
-	below   bool   // pattern: any host below host, not host itself
+	below   bool   // any host below host, not host itself
+	pattern bool   // scheme, host and port are patterns
 	anyPort bool
 	port    string // empty without anyPort: the default port of the scheme
 }
@@ -25,11 +28,14 @@ type Entry struct {
 //	app.example.com:*             http or https, any port
 //	*.example.com                 every host below example.com, not itself
 //	https://*.example.com:*       the same with scheme and port
+//	https://app-?.*.com:80*       a pattern: "*" any characters, also none, "?" one
 //	null                          sandboxed frames and local files; any page
 //	                              can become one of these
 //
-// Letter case does not matter. A path, a query, a user and stars elsewhere are
-// errors, and so is a lone "*": [Policy.Any] says that.
+// Scheme, host and port are compared each for itself, so no pattern ever
+// matches across them, or a path. Letter case does not matter. A path, a query
+// and a user are errors, and so is a lone "*": [Policy.Any] says that.
+// [Entry.Warning] knows of patterns that admit more than they seem to.
 func Parse(s string) (Entry, error) {
 	if strings.EqualFold(s, "null") {
 		return Entry{null: true}, nil
@@ -40,7 +46,7 @@ func Parse(s string) (Entry, error) {
 	var e Entry
 	rest := s
 	if scheme, after, ok := strings.Cut(s, "://"); ok {
-		if !isScheme(scheme) {
+		if !isScheme(strings.NewReplacer("*", "x", "?", "x").Replace(scheme)) {
 			return fail("the part before :// is not a scheme")
 		}
 		e.scheme, rest = strings.ToLower(scheme), after
@@ -51,24 +57,32 @@ func Parse(s string) (Entry, error) {
 	if host, ok := strings.CutPrefix(rest, "*."); ok {
 		e.below, rest = true, host
 	}
-	if strings.ContainsAny(rest, "/?#") {
+	if strings.ContainsAny(rest, "/#=&") {
 		return fail("an origin ends after host and port")
 	}
 	if strings.ContainsAny(rest, "@ \t\\") {
 		return fail("not a host")
 	}
-	if strings.IndexByte(rest, '*') >= 0 {
-		return fail("a star may stand for the first labels of the host (*.example.com) or for the port (:*)")
+	e.pattern = glob.Has(e.scheme) || glob.Has(rest)
+	if e.pattern && e.below {
+		e.below, rest = false, "*."+rest
 	}
-	host, port, ok := splitHostPort(rest)
+	// With digits in place of "*" and "?", a pattern is as good a host and port as any.
+	host, port, ok := splitHostPort(strings.NewReplacer("*", "0", "?", "0").Replace(rest))
 	if !ok || host == "" || (e.anyPort && port != "") {
 		return fail("not a host with an optional port")
+	}
+	host, port = strings.TrimPrefix(rest, "[")[:len(host)], rest[len(rest)-len(port):]
+	if host == "*" && e.scheme == "" {
+		return fail("this would be every page; to admit all of them has a setting of its own")
 	}
 	if e.below && strings.IndexByte(host, ':') >= 0 {
 		return fail("nothing is below an address")
 	}
 	e.host, e.port = host, port
-	if e.scheme != "" && e.port == "" && !e.anyPort && defaultPort(e.scheme) == "" {
+	if e.pattern {
+		e.host = strings.ToLower(host)
+	} else if e.scheme != "" && e.port == "" && !e.anyPort && defaultPort(e.scheme) == "" {
 		e.anyPort = true // chrome-extension://id and the like have no ports
 	}
 	return e, nil
@@ -89,13 +103,39 @@ func ParseLoose(s string) (e Entry, ok bool) {
 	return e, true
 }
 
+// Warning says, for people, why an entry admits more pages than its author may
+// have had in mind; "" for most.
+func (e Entry) Warning() string {
+	host := e.host
+	if e.below {
+		host = "*." + host
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	switch {
+	case e.null:
+		return "any page can make itself an origin that is null"
+	case !glob.Has(host):
+		return ""
+	case strings.Trim(host, "*?.") == "":
+		return "admits pages of every site"
+	case e.below && !strings.Contains(e.host, ".") && e.host != "localhost", glob.Has(last):
+		return "admits pages of everybody who can have a name there"
+	case strings.HasPrefix(host, "*") && host[1] != '.' && host[1] != '*' && host[1] != '?':
+		return fmt.Sprintf("admits pages of evil%s as well; %q does not", host[1:], "*."+strings.TrimLeft(host, "*-"))
+	}
+	return ""
+}
+
 // HasScheme reports whether the entry names a scheme. One that does not lets
 // pages in that came over plain http.
-func (e Entry) HasScheme() bool { return e.scheme != "" || e.null }
+func (e Entry) HasScheme() bool { return e.scheme != "" && !glob.Has(e.scheme) || e.null }
 
 func (e Entry) match(o origin, exact bool) bool {
 	if e.null || e.host == "" {
 		return false
+	}
+	if e.pattern {
+		return e.matchPattern(o, exact)
 	}
 	if e.scheme != "" {
 		if e.scheme != o.scheme {
@@ -112,6 +152,25 @@ func (e Entry) match(o origin, exact bool) bool {
 	}
 	cut := len(o.host) - len(e.host)
 	return cut > 1 && o.host[cut-1] == '.' && sameHost(e.host, o.host[cut:], exact)
+}
+
+func (e Entry) matchPattern(o origin, exact bool) bool {
+	if e.scheme == "" {
+		if o.scheme != "http" && o.scheme != "https" {
+			return false
+		}
+	} else if !glob.Match(e.scheme, o.scheme) {
+		return false
+	}
+	if !e.anyPort && !glob.Match(e.effectivePort(e.port, o.scheme), e.effectivePort(o.port, o.scheme)) {
+		return false
+	}
+	host := o.host
+	if !exact {
+		host = strings.ToLower(host)
+	}
+	// "file:" has no host, and no name begins with a dot.
+	return host != "" && host[0] != '.' && glob.Match(e.host, host)
 }
 
 func (e Entry) effectivePort(port, scheme string) string {

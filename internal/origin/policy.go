@@ -42,6 +42,9 @@ type Policy struct {
 	// the Host header is that of the origin's scheme, and a page that came
 	// over http is not of the same origin as a server that speaks TLS.
 	SchemeByTLS bool
+	// Secure reports whether the client speaks TLS, for a server that learnt it
+	// from a trusted proxy. Nil: when the connection itself is TLS.
+	Secure func(*http.Request) bool
 	// CaseSensitive compares host names byte by byte. Browsers send lower
 	// case. The default ignores case, as names are compared in DNS.
 	CaseSensitive bool
@@ -72,9 +75,12 @@ const (
 	SameIgnored
 )
 
-// Error reports a refused origin. Answer 403 Forbidden (RFC 6455 section
-// 4.2.2, step 4).
+// Error reports a refused origin.
 type Error struct {
+	// Status is the answer: 403 Forbidden (RFC 6455 section 4.2.2, step 4), or
+	// 400 Bad Request when it is not clear what the origin is, because the
+	// request has none or several.
+	Status int
 	// Origin is what the client sent; empty if it sent none.
 	Origin string
 	// Reason says why it was refused.
@@ -103,7 +109,7 @@ func (e *Error) Error() string {
 func (p *Policy) Check(r *http.Request) error {
 	values := r.Header.Values("Origin")
 	if len(values) > 1 {
-		return &Error{Origin: strings.Join(values, ", "), Reason: "more than one Origin header"}
+		return &Error{Status: http.StatusBadRequest, Origin: strings.Join(values, ", "), Reason: "more than one Origin header"}
 	}
 	if len(values) == 0 || values[0] == "" {
 		return p.checkMissing()
@@ -114,12 +120,12 @@ func (p *Policy) Check(r *http.Request) error {
 	}
 	o, err := parseOrigin(raw)
 	if err != nil {
-		return &Error{Origin: raw, Reason: err.Error()}
+		return &Error{Status: http.StatusForbidden, Origin: raw, Reason: err.Error()}
 	}
 
 	same := p.isSame(o, r)
 	if p.Same == SameRequired && !same {
-		return &Error{Origin: raw, Reason: "not the origin of " + quoteHost(r), Hint: "switch off " + or(p.Settings.Same, "same-origin only") + " to admit it"}
+		return &Error{Status: http.StatusForbidden, Origin: raw, Reason: "not the origin of " + quoteHost(r), Hint: "switch off " + or(p.Settings.Same, "same-origin only") + " to admit it"}
 	}
 	if p.listed(o) {
 		return nil
@@ -136,7 +142,7 @@ func (p *Policy) Check(r *http.Request) error {
 	if p.Same == SameAllowed {
 		reason = "neither the origin of " + quoteHost(r) + " nor in the list"
 	}
-	return &Error{Origin: raw, Reason: reason, Hint: p.hint(o.String())}
+	return &Error{Status: http.StatusForbidden, Origin: raw, Reason: reason, Hint: p.hint(o.String())}
 }
 
 // checkMissing decides about clients that are no browsers.
@@ -144,7 +150,7 @@ func (p *Policy) checkMissing() error {
 	if !p.RefuseMissing {
 		return nil
 	}
-	return &Error{Reason: "clients must send one", Hint: "switch off " + or(p.Settings.Missing, "refuse missing origins") + " to admit it"}
+	return &Error{Status: http.StatusBadRequest, Reason: "clients must send one", Hint: "switch off " + or(p.Settings.Missing, "refuse missing origins") + " to admit it"}
 }
 
 // checkNull decides about sandboxed frames, local files and redirected
@@ -159,7 +165,7 @@ func (p *Policy) checkNull() error {
 	if p.Any && len(p.Allow) == 0 && p.Same != SameRequired {
 		return nil
 	}
-	err := &Error{Origin: "null", Reason: "any page can have this origin", Hint: p.hint("null")}
+	err := &Error{Status: http.StatusForbidden, Origin: "null", Reason: "any page can have this origin", Hint: p.hint("null")}
 	if p.Same == SameRequired {
 		err.Hint = "switch off " + or(p.Settings.Same, "same-origin only") + " to admit it"
 	}
@@ -185,7 +191,7 @@ func (p *Policy) isSame(o origin, r *http.Request) bool {
 		switch {
 		case !p.SchemeByTLS:
 			port = defaultPort(o.scheme)
-		case r.TLS != nil:
+		case p.secure(r):
 			port = "443"
 		default:
 			port = "80"
@@ -202,11 +208,18 @@ func (p *Policy) isSame(o origin, r *http.Request) bool {
 		if o.scheme != "http" && o.scheme != "https" {
 			return false // no page of ours has another scheme
 		}
-		if r.TLS != nil && o.scheme != "https" {
+		if p.secure(r) && o.scheme != "https" {
 			return false
 		}
 	}
 	return sameHost(o.host, host, p.CaseSensitive) && originPort == port
+}
+
+func (p *Policy) secure(r *http.Request) bool {
+	if p.Secure != nil {
+		return p.Secure(r)
+	}
+	return r.TLS != nil
 }
 
 func (p *Policy) hint(entry string) string {

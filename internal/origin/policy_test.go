@@ -129,6 +129,37 @@ func TestLists(t *testing.T) {
 		{"pattern with scheme and any port", "https://*.a.test:*", "https://x.a.test:81", true},
 		{"pattern with scheme, other scheme", "https://*.a.test", "http://x.a.test", false},
 		{"pattern, case", "*.A.test", "https://x.a.TEST", true},
+		{"pattern, path", "https://*.a.test", "https://evil.test/.a.test", false},
+		{"pattern, port that looks like a host", "https://*.a.test", "https://evil.test:1.a.test", false},
+		{"pattern, user that looks like a host", "https://*.a.test:*", "https://x.a.test@evil.test", false},
+		{"star in the middle", "https://a.*.test", "https://a.b.c.test", true},
+		{"star in the middle, port", "https://a.*.test", "https://a.b.test:81", false},
+		{"star in the middle, default port spelt out", "https://a.*.test", "https://a.b.test:443", true},
+		{"star in the middle, case", "https://A.*.test", "https://a.B.TEST", true},
+		{"star in the middle of a host without scheme", "a.*.test:*", "http://a.b.test:81", true},
+		{"star in the middle of a host without scheme, other scheme", "a.*.test:*", "ftp://a.b.test", false},
+		{"star before a name, as InspIRCd", "https://*a.test", "https://evila.test", true},
+		{"star before a name, the name", "https://*a.test", "https://a.test", true},
+		{"star before a name, only a dot", "https://*a.test", "https://.a.test", false},
+		{"two stars", "https://*.x.*", "https://a.x.test", true},
+		{"two stars, none of the first", "https://*.x.*", "https://x.test", false},
+		{"question mark", "https://a?.test", "https://ab.test", true},
+		{"question mark, nothing", "https://a?.test", "https://a.test", false},
+		{"question mark, two", "https://a?.test", "https://abc.test", false},
+		{"port pattern", "http://a.test:80??", "http://a.test:8042", true},
+		{"port pattern, short", "http://a.test:80??", "http://a.test", false},
+		{"port pattern, default", "http://a.test:8*", "http://a.test", true},
+		{"scheme pattern", "http*://a.test", "https://a.test", true},
+		{"scheme pattern, other port", "http*://a.test", "https://a.test:80", false},
+		{"scheme pattern, other scheme", "http*://a.test", "ftp://a.test", false},
+		{"any scheme", "*://a.test", "ftp://a.test", true},
+		{"any scheme and host, none", "*://*:*", "file://", false},
+		{"any host", "https://*", "https://b.test", true},
+		{"any host, plain", "https://*", "http://b.test", false},
+		{"address pattern", "http://192.168.*.*:*", "http://192.168.7.1:8080", true},
+		{"address pattern, a name that looks so", "http://192.168.*.?", "http://192.168.evil.test", false},
+		{"IPv6 pattern", "http://[fd00:*]:81", "http://[fd00::1]:81", true},
+		{"a pattern does not admit null", "*://n*", "null", false},
 		{"IPv6", "http://[::1]:81", "http://[::1]:81", true},
 		{"IPv6, other port", "http://[::1]:81", "http://[::1]", false},
 		{"extension", "chrome-extension://abc", "chrome-extension://abc", true},
@@ -254,7 +285,7 @@ func TestWebsocketdRules(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, s := range []string{"", "*", "https://", "https://a.test/", "a.test/x", "a.test?x", "u@a.test", "a b", "a.*.test", "*a.test", "a.test:x",
+	for _, s := range []string{"", "*", "https://", "https://a.test/", "a.test/x", "a.test?x=1", "u@a.test", "a b", "*:*", "*:80", "a.test:x", "https://*.a.test/*", "+*://a.test",
 		"a.test:123456", "1x://a.test", "://a.test", "a.test:80:*", "*.[::1]", "[::1", "[a]", "[::1]x", "a\\b"} {
 		if e, err := Parse(s); err == nil {
 			t.Errorf("%q became %+v", s, e)
@@ -273,6 +304,51 @@ func TestHasScheme(t *testing.T) {
 			t.Errorf("%q: %v", s, got)
 		}
 	}
+}
+
+func TestWarnings(t *testing.T) {
+	for s, want := range map[string]string{
+		"https://a.test": "", "*.a.test": "", "https://*.a.test:*": "", "https://a-*.a.test": "", "*.localhost": "", "a.test:*": "", "http*://a.test": "",
+		"https://*": "every site", "*://*:*": "every site", "https://*.*": "every site", "https://*a.test": `evila.test as well; "*.a.test" does not`,
+		"*.com": "everybody who", "https://a.*": "everybody who", "https://*.a.te?t": "everybody who", "null": "any page",
+	} {
+		if got := entries(t, s)[0].Warning(); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %q", s, got)
+		}
+	}
+}
+
+// As InspIRCd answers: 400 when it cannot tell, 403 when it can.
+func TestStatus(t *testing.T) {
+	p := Policy{RefuseMissing: true}
+	several := request("self.test", "http://self.test", false)
+	several.Header.Add("Origin", "http://self.test")
+	for _, tt := range []struct {
+		r    *http.Request
+		want int
+	}{
+		{request("self.test", "-", false), 400}, {request("self.test", "", false), 400}, {several, 400},
+		{request("self.test", "http://b.test", false), 403}, {request("self.test", "null", false), 403}, {request("self.test", "garbage", false), 403},
+	} {
+		var e *Error
+		if err := p.Check(tt.r); !errors.As(err, &e) || e.Status != tt.want {
+			t.Errorf("%v: %v", tt.r.Header, err)
+		}
+	}
+	p.Same = SameRequired
+	var e *Error
+	if err := p.Check(request("self.test", "http://b.test", false)); !errors.As(err, &e) || e.Status != 403 {
+		t.Error(err)
+	}
+}
+
+// Behind a proxy that ends TLS, a page that came over http is foreign as well.
+func TestSecureByProxy(t *testing.T) {
+	p := Policy{Secure: func(*http.Request) bool { return true }}
+	check(t, &p, request("self.test", "http://self.test", false), false)
+	check(t, &p, request("self.test", "https://self.test", false), true)
+	p.Secure = func(*http.Request) bool { return false }
+	check(t, &p, request("self.test", "http://self.test", true), true)
 }
 
 func TestErrorsNameTheSettingThatWouldHelp(t *testing.T) {
@@ -310,7 +386,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("[::1]:*")
 	f.Fuzz(func(t *testing.T, s string) {
 		e, err := Parse(s)
-		if err != nil || !strings.HasPrefix(s, "http") || strings.Contains(s, "*") || !e.HasScheme() {
+		if err != nil || !strings.HasPrefix(s, "http") || strings.ContainsAny(s, "*?") || !e.HasScheme() {
 			return
 		}
 		o, err := parseOrigin(s)
