@@ -64,7 +64,7 @@ var allowed = map[string][]string{
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
 		"internal/framing", "internal/proxy", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
-		"internal/certs", "internal/clientip", "internal/limit", "internal/listen",
+		"internal/auth", "internal/certs", "internal/clientip", "internal/limit", "internal/listen",
 	},
 }
 

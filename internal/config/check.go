@@ -326,6 +326,9 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	if r.WebSocket.MaxFragments < 0 {
 		p.addf(at+".websocket.max_fragments", "negative limit")
 	}
+	if r.Auth != nil {
+		r.Auth.check(c, p, at+".auth")
+	}
 	if z := r.WebSocket.Compression; z != nil {
 		if z.Level < 1 || z.Level > 9 {
 			p.addf(at+".websocket.compression.level", "%d is not from 1 to 9", z.Level)
@@ -529,6 +532,9 @@ func (r *Route) Uses(c *Config) (programs map[string]*Program, pools map[string]
 			add(b.Pool)
 		}
 		add(t.Pool)
+	}
+	if r.Auth != nil && r.Auth.Hook != nil {
+		programs[r.Auth.Hook.Program] = c.Program[r.Auth.Hook.Program]
 	}
 	switch {
 	case r.Stdio != nil:

@@ -112,14 +112,14 @@ func usedParts(r *Route, command []string, env map[string]string) []string {
 }
 
 // Argv is the command of the program, from one place or the other.
-func (s *Stdio) Argv(c *Config) []string {
-	if len(s.Command) > 0 {
-		return s.Command
-	}
-	if g := c.Program[s.Program]; g != nil {
+func (s *Stdio) Argv(c *Config) []string { return c.Argv(s.Program, s.Command) }
+
+// Argv returns the command, or that of the program if there is none.
+func (c *Config) Argv(program string, command []string) []string {
+	if g := c.Program[program]; len(command) == 0 && g != nil {
 		return g.Command
 	}
-	return nil
+	return command
 }
 
 // Settings returns the program of that name, or one that says nothing.

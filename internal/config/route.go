@@ -37,6 +37,9 @@ type Route struct {
 	// Lines for every answer, as "Name: value".
 	Headers []string `toml:"headers"`
 
+	// Who may come, and with which name. Without it, everybody.
+	Auth *Auth `toml:"auth"`
+
 	// A page for trying the service: auto is when only this machine can connect.
 	Console string `toml:"console" default:"off" enum:"auto,on,off"`
 

@@ -33,7 +33,8 @@ type Options struct {
 	// OriginSettings are the names of the settings that a refused origin is told about in the log.
 	OriginSettings origin.Settings
 
-	root http.Handler // what answers local redirects
+	root     http.Handler    // what answers local redirects
+	failures *limit.Failures // of everybody who wants to be known
 }
 
 // A Host is a server: New, Run. Reload may be called while it runs, and everything else at any time.
@@ -63,6 +64,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	}
 	h := &Host{c: c, o: o, log: o.Log, failed: make(chan error, 1)}
 	h.o.root = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.table.Load().routes.ServeHTTP(w, r) })
+	h.o.failures = new(limit.Failures)
 	h.limiter = limit.New(limits(&c.Limits))
 	h.programs = spawner.New(spawner.Config{
 		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,

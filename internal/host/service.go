@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/console"
 	"github.com/wspawn/wspawn/internal/files"
@@ -36,6 +37,7 @@ type service struct {
 	console string // its path, or ""
 	watched string // the file of the program, with Watch
 
+	answer    http.Handler     // answers everything
 	websocket *wsframe.Handler // nil: the route speaks no WebSocket itself
 	plain     http.Handler     // nil: there is nothing but WebSockets
 	gateway   gateway          // answers all requests instead; nil: there is none
@@ -81,7 +83,11 @@ func (s *service) build() error {
 		return err
 	}
 	s.buildConsole()
-	return nil
+	s.answer = http.HandlerFunc(s.dispatch)
+	if s.r.Auth != nil {
+		s.answer, err = s.guard(s.r.Auth, s.answer)
+	}
+	return err
 }
 
 func (s *service) buildEndpoint() error {
@@ -183,7 +189,10 @@ func filesOptions(f *config.Files) files.Options {
 
 // origins is who may connect from where.
 func (s *service) origins() (*origin.Policy, error) {
-	p := &origin.Policy{RefuseMissing: s.r.RequireOrigin, Settings: s.o.OriginSettings}
+	p := &origin.Policy{
+		RefuseMissing: s.r.RequireOrigin, Settings: s.o.OriginSettings,
+		Secure: func(r *http.Request) bool { return clientip.Scheme(r) == "https" },
+	}
 	for _, o := range s.r.Origins {
 		if o == "any" {
 			p.Any = true
@@ -198,13 +207,18 @@ func (s *service) origins() (*origin.Policy, error) {
 	return p, nil
 }
 
-// ServeHTTP sends WebSocket requests one way and all others the other way.
+// ServeHTTP answers a request.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enter() { // the table has changed since it was asked
 		s.o.root.ServeHTTP(w, r)
 		return
 	}
 	defer s.leave()
+	s.answer.ServeHTTP(w, r)
+}
+
+// dispatch sends WebSocket requests one way and all others the other way.
+func (s *service) dispatch(w http.ResponseWriter, r *http.Request) {
 	if s.websocket != nil && (s.plain == nil || wsframe.IsUpgrade(r)) {
 		s.websocket.ServeHTTP(w, r)
 		return

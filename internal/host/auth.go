@@ -1,0 +1,53 @@
+package host
+
+import (
+	"net/http"
+
+	"github.com/wspawn/wspawn/internal/auth"
+	"github.com/wspawn/wspawn/internal/clientip"
+	"github.com/wspawn/wspawn/internal/config"
+)
+
+// guard puts the question who the client is in front of a handler.
+func (s *service) guard(c *config.Auth, next http.Handler) (http.Handler, error) {
+	g := &auth.Guard{Next: next, Failures: s.o.failures, Log: s.log}
+	if c.Htpasswd != "" {
+		m, err := auth.NewBasic(auth.BasicConfig{File: string(c.Htpasswd), Realm: c.Realm, Log: s.log})
+		if err != nil {
+			return nil, err
+		}
+		g.Methods = append(g.Methods, m)
+	}
+	if j := c.JWT; j != nil {
+		m, err := auth.NewJWT(auth.JWTConfig{
+			KeyFile: string(j.KeyFile), SecretFile: string(j.SecretFile), KeyURL: j.KeyURL, Algorithms: j.Algorithms, Audience: j.Audience,
+			Issuer: j.Issuer, Leeway: j.Leeway.OrNever(), Protocol: j.Subprotocol, Query: j.Query, Cookie: j.Cookie, User: j.User, Vars: j.Variables,
+		})
+		if err != nil {
+			return nil, err
+		}
+		g.Methods = append(g.Methods, m)
+	}
+	if x := c.Certificate; x != nil {
+		g.Methods = append(g.Methods, &auth.Certificate{User: auth.CertificateName(x.User), Allow: x.Allow})
+	}
+	if f := c.Forward; f != nil {
+		m, err := auth.NewForward(auth.ForwardConfig{URL: f.URL, Vars: f.Variables, Timeout: f.Timeout.Value(), Scheme: clientip.Scheme})
+		if err != nil {
+			return nil, err
+		}
+		g.Methods = append(g.Methods, m)
+	}
+	if h := c.Hook; h != nil {
+		program, err := s.c.Settings(h.Program).Run(s.c.Argv(h.Program, h.Command))
+		if err != nil {
+			return nil, err
+		}
+		m, err := auth.NewHook(auth.Hook{Spawner: s.shared.programs, Program: &program, Timeout: h.Timeout.Value()})
+		if err != nil {
+			return nil, err
+		}
+		g.Methods = append(g.Methods, m)
+	}
+	return g, nil
+}
