@@ -118,8 +118,10 @@ func TestCompressionWithNodeServer(t *testing.T) {
 		for _, alone := range []bool{false, true} {
 			for _, bits := range []int{0, 9, 12} {
 				for _, clientBits := range []int{0, 10} {
-					params := map[string]any{"threshold": 0, "serverNoContextTakeover": alone}
-					if !alone {
+					params := map[string]any{"threshold": 0}
+					if alone {
+						params["serverNoContextTakeover"] = true
+					} else {
 						params["clientNoContextTakeover"] = true
 					}
 					if bits > 0 {

@@ -72,6 +72,9 @@ type Starter interface {
 // can free the request and its buffers. http.Server.Shutdown therefore neither
 // sees nor waits for sessions: call [Handler.Shutdown] as well.
 //
+// Over HTTP/2 (RFC 8441) the request is an extended CONNECT, and the session runs inside of ServeHTTP. net/http offers that
+// only in processes that are started with GODEBUG=http2xconnect=1.
+//
 // Endpoint is required; the exported fields must not change after the first
 // request. All methods may be called at the same time. A Handler must not be
 // copied.
@@ -108,6 +111,10 @@ type Handler struct {
 
 // ServeHTTP handles one handshake.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, ok := r.Header[":protocol"]; ok && r.Method == http.MethodConnect {
+		stream.Normalize(h).ServeHTTP(w, r) // HTTP/2, and nobody in front of h has done it
+		return
+	}
 	if !h.sessions.enter() {
 		h.refuse(w, r, h.unavailable())
 		return

@@ -90,12 +90,12 @@ func (z *inflater) piece(d *Parser, part *Part) bool {
 	}
 	z.size += int64(len(out))
 	switch limit := orDefault(d.MaxMessage, DefaultMaxMessage); {
-	case err != nil:
-		d.err = &CloseError{Code: CloseInvalidPayload, Reason: "compressed message is corrupt"}
 	case limit >= 0 && z.size > limit:
 		d.err = tooBig("compressed message of at least %d bytes, the limit is %d", z.size, limit)
-	case z.op == OpText && (!z.text.valid(out) || end && !z.text.complete()):
+	case z.op == OpText && (!z.text.valid(out) || end && err == nil && !z.text.complete()):
 		d.err = &CloseError{Code: CloseInvalidPayload, Reason: "text message is not UTF-8"}
+	case err != nil:
+		d.err = &CloseError{Code: CloseInvalidPayload, Reason: "compressed message is corrupt"}
 	}
 	if d.err != nil {
 		z.busy = false

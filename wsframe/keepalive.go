@@ -16,7 +16,8 @@ type keepalive struct {
 	// The following belong to the timer's function.
 	quiet  int // quarters of the interval in which nothing came
 	pinged bool
-	unsent bool // at the last look the ping still waited for the writer
+	grace  time.Duration // what is left of it behind the step that goes on
+	unsent bool          // at the last look the ping still waited for the writer
 
 	closing atomic.Bool  // the timer is the limit of the close handshake
 	closeBy atomic.Int64 // when that is over, in Unix nanoseconds; set before closing
@@ -87,17 +88,19 @@ func (c *Conn) tick() {
 		k.state.And(^uint32(stateAlive))
 		k.quiet, k.pinged = 0, false
 	case state&stateReader == 0: // nobody reads, so nobody can know
+	case k.pinged && k.grace > 0:
+		next = k.await(next, k.grace)
 	case k.pinged && (k.unsent || !c.mailbox.empty()):
 		// The ping waits behind a large message, or did so for a part of the grace.
 		k.unsent = !c.mailbox.empty()
-		next = c.o.pingGrace()
+		next = k.await(next, c.o.pingGrace())
 	case k.pinged:
 		c.abort(&CloseError{Code: CloseAbnormal, Reason: "peer does not answer pings"})
 		return
 	default:
 		if k.quiet++; k.quiet >= 4 {
 			k.pinged = true
-			next = c.o.pingGrace()
+			next = k.await(next, c.o.pingGrace())
 			c.sendPing()
 		}
 	}
@@ -105,6 +108,13 @@ func (c *Conn) tick() {
 	if k.closing.Load() { // awaitClose came between
 		k.reset(c.o.closeTimeout())
 	}
+}
+
+// await spends a part of the grace. It is not waited for at once, since the next interval begins when the answer comes.
+func (k *keepalive) await(step, grace time.Duration) time.Duration {
+	step = min(step, grace)
+	k.grace = grace - step
+	return step
 }
 
 // A pingWait is a ping on its way.

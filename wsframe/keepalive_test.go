@@ -112,6 +112,23 @@ func TestAnyByteAnswersAPing(t *testing.T) {
 }
 
 // Who does not read cannot know whether the peer is alive.
+// The time of an answer is where the next interval begins, however long the grace would have been.
+func TestPeersThatAnswerArePingedInEveryInterval(t *testing.T) {
+	inBubble(t, &Options{PingInterval: time.Second, PingGrace: time.Minute}, func(t *testing.T, c *Conn, nc net.Conn) {
+		pinged, _ := pings(c, nc), readAll(c)
+		pong := wire(other(c.role), fin|wirePong, "")
+		last := <-pinged
+		for range 5 {
+			nc.Write(pong)
+			at := <-pinged
+			if d := at.Sub(last); d > 1500*time.Millisecond {
+				t.Errorf("the next ping came behind %v", d)
+			}
+			last = at
+		}
+	})
+}
+
 func TestPeerOfAPausedReaderIsNotBlamed(t *testing.T) {
 	inBubble(t, &slow, func(t *testing.T, c *Conn, nc net.Conn) {
 		pinged := pings(c, nc)

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,6 +31,9 @@ const Gap = 16
 const BufferSize = 64<<10 + 64
 
 var buffers = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+
+// yieldAfter is how many bytes of a stream are read before others may go on.
+const yieldAfter = 4 * BufferSize
 
 // GetBuffer takes a buffer from the pool that all readers share.
 func GetBuffer() *[BufferSize]byte { return buffers.Get().(*[BufferSize]byte) }
@@ -63,10 +67,18 @@ func (r *Reader) Loop(handle func(chunk []byte) error) error {
 		return r.loopPlain(handle)
 	}
 	var result error
+	since := 0 // the last yield, in bytes
 	err := r.raw.Read(func(fd uintptr) bool {
 		buf := GetBuffer()
 		for {
+			// The scheduler sees no system calls here. Whoever sends without a pause would have a processor for
+			// its 10 ms each time, and the others wait as long for each of such senders.
+			if since >= yieldAfter {
+				since = 0
+				runtime.Gosched()
+			}
 			n, errno := read(fd, buf[Gap:])
+			since += max(n, 0)
 			switch {
 			case n > 0:
 				// Always back to read, never to waiting: the netpoller is edge-triggered, and
