@@ -349,9 +349,23 @@ func TestHalfClosedStreamsStillGetWhatProgramsSay(t *testing.T) {
 }
 
 func TestPathsAndMethodsAreRoutedAsThoseOfHTTP1(t *testing.T) {
-	c := routes(stdioRoute("/pub/", "echo", "public"), stdioRoute("/secret/", "echo", "secret"))
-	c.Route[1].Host = []string{"h.test"}
-	c.Route[1].Methods = []string{"GET"}
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "page.html"), []byte("page"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(root, "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '\\nSERVER_PROTOCOL=%s ' $SERVER_PROTOCOL; wc -c\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cgi := config.New[config.Route]()
+	cgi.Path, cgi.CGI = "/cgi", config.New[config.CGI]()
+	cgi.CGI.Path, cgi.CGI.CollectBody = config.Path(program), 4<<20
+	modern := config.New[config.Route]()
+	modern.Path, modern.CGI = "/modern", config.New[config.CGI]()
+	modern.CGI.Path, modern.CGI.Upgrade = config.Path(program), true
+	c := routes(filesRoute("/files/", root), stdioRoute("/pub/", "echo", "public"), stdioRoute("/secret/", "echo", "secret"), cgi, modern)
+	c.Route[2].Host = []string{"h.test"}
+	c.Route[2].Methods = []string{"GET"}
 	h, _ := run(t, c)
 	client := plain(t, h)
 	for path, want := range map[string]string{
@@ -367,6 +381,11 @@ func TestPathsAndMethodsAreRoutedAsThoseOfHTTP1(t *testing.T) {
 		want   int
 	}{
 		{h2test.WebSocket("/other"), 404},
+		{h2test.WebSocket("/files/page.html"), 405},
+		{h2test.Get("/files/page.html"), 200},
+		{h2test.WebSocket("/files/other.html"), 404},
+		{h2test.WebSocket("/cgi"), 405},
+		{h2test.WebSocket("/modern"), 405},
 		{h2test.WebSocket("/pub/", "origin", "http://evil.test"), 403},
 		{h2test.WebSocket("/pub/", "sec-websocket-protocol", "a,,b;"), 400},
 		{h2test.Get("/secret/", "upgrade", "websocket"), 400},
@@ -376,7 +395,27 @@ func TestPathsAndMethodsAreRoutedAsThoseOfHTTP1(t *testing.T) {
 			t.Errorf("%v: status %d %v, want %d", x.fields, status, header, x.want)
 		}
 	}
+
+	// Ordinary requests are those of HTTP/2, also when their length is not known before.
+	for length, body := range map[int]io.Reader{10: strings.NewReader("0123456789"), 2 << 20: io.LimitReader(zeros{}, 2<<20)} {
+		tr := &http.Transport{Protocols: new(http.Protocols)}
+		tr.Protocols.SetUnencryptedHTTP2(true)
+		resp, err := (&http.Client{Transport: tr}).Post(h.URLs("http")[0]+"cgi", "text/plain", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		tr.CloseIdleConnections()
+		if want := fmt.Sprint("SERVER_PROTOCOL=HTTP/2.0 ", length, "\n"); string(b) != want || err != nil {
+			t.Errorf("got %q, %v, want %q", b, err, want)
+		}
+	}
 }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestStoppingServerSaysGoodbyeOverHTTP2(t *testing.T) {
 	h, stop := run(t, everyKind(t, t.TempDir()))

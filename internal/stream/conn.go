@@ -63,8 +63,8 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {
-		c.out.close()
 		c.in.close()
+		c.out.close() // may reset the stream
 		close(c.closed)
 		err = nil
 	})

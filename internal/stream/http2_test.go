@@ -137,6 +137,46 @@ func TestHandlersSeeWhatHTTP1Shows(t *testing.T) {
 	}
 }
 
+func TestOtherSuccessIsRefused(t *testing.T) {
+	for name, x := range map[string]struct {
+		answer func(w http.ResponseWriter)
+		want   int
+	}{
+		"nothing": {func(http.ResponseWriter) {}, 405},
+		"a page": {func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "4")
+			io.WriteString(w, "page")
+		}, 405},
+		"a page that is flushed": {func(w http.ResponseWriter) {
+			http.NewResponseController(w).Flush()
+			w.(http.Flusher).Flush()
+			io.WriteString(w, "page")
+		}, 405},
+		"no content":          {func(w http.ResponseWriter) { w.WriteHeader(204); w.WriteHeader(500) }, 405},
+		"a 101 without bytes": {func(w http.ResponseWriter) { w.WriteHeader(101) }, 405},
+		"hints, then a page":  {func(w http.ResponseWriter) { w.WriteHeader(103); w.WriteHeader(206) }, 405},
+		"a redirect":          {func(w http.ResponseWriter) { w.Header().Set("Location", "/x"); w.WriteHeader(307) }, 307},
+		"an error":            {func(w http.ResponseWriter) { w.WriteHeader(502); io.WriteString(w, "sorry") }, 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+					t.Error(err)
+				}
+				x.answer(w)
+			}).Open(h2test.WebSocket("/"), false)
+			status, header := s.Response()
+			b, err := io.ReadAll(s)
+			if status != x.want || err != nil || strings.Contains(string(b), "page") {
+				t.Errorf("answer %d %v %q, %v, want %d", status, header, b, err, x.want)
+			}
+			if status == 405 && (header.Get("Allow") != "GET" || !strings.Contains(string(b), "no WebSocket here")) {
+				t.Errorf("answer %v %q", header, b)
+			}
+		})
+	}
+}
+
 func TestUpgradeAnswersWith200AndNothingOf101(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Request-Id", "7")
@@ -252,7 +292,10 @@ func TestClosedConnectionsEndTheStreamInGoodOrder(t *testing.T) {
 		"with nobody inside":         func(c net.Conn) { c.Close() },
 		"a deadline that nobody met": func(c net.Conn) { c.SetDeadline(time.Unix(1, 0)); c.Close() },
 		"a deadline that passed while reading": func(c net.Conn) {
-			time.AfterFunc(20*time.Millisecond, func() { c.SetDeadline(time.Unix(1, 0)) })
+			time.AfterFunc(20*time.Millisecond, func() {
+				c.SetWriteDeadline(time.Unix(1, 0))
+				c.SetReadDeadline(time.Unix(1, 0))
+			})
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("read: %v", err)
 			}

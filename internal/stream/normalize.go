@@ -15,7 +15,8 @@ const Key = "MDAwMDAwMDAwMDAwMDAwMA=="
 // Normalize turns the extended CONNECT requests of HTTP/2 (RFC 8441), once and before anybody looks at them, into what
 // HTTP/1.1 would have brought: a GET without a body, with Upgrade, Connection and Sec-WebSocket-Key ([Key]) in its
 // header and HTTP/1.1 as its protocol. [Extended] tells them from others. Requests for other protocols than websocket,
-// and ordinary CONNECT requests, which are for proxies, are answered with 405.
+// and ordinary CONNECT requests, which are for proxies, are answered with 405. So are those to which the
+// handler answers with success but without Upgrade: the client would take that for the beginning of a conversation.
 //
 // What [Upgrade] makes of such a request is a connection like any other, with these differences:
 //
@@ -35,16 +36,67 @@ func Normalize(next http.Handler) http.Handler {
 			return
 		}
 		if status, reason := unwelcome(r); status != 0 {
-			w.Header().Set("Allow", "GET")
-			http.Error(w, fmt.Sprintf("%d %s", status, reason), status)
+			refuse(w, status, reason)
 			return
 		}
 		x := &exchange{w: w, r: r}
 		returned := false
 		defer func() { x.wait(returned) }()
-		next.ServeHTTP(w, x.normal())
+		a := &answer{ResponseWriter: w}
+		next.ServeHTTP(a, x.normal())
+		if x.conn == nil {
+			a.begin() // net/http would say 200
+		}
 		returned = true
 	})
+}
+
+// An answer is one without Upgrade. It is never a success.
+type answer struct {
+	http.ResponseWriter
+	begun, dropped bool
+}
+
+// Unwrap is for [http.ResponseController].
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) begin() {
+	if !a.begun {
+		a.WriteHeader(http.StatusOK)
+	}
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.begun || status >= 300 || status < 200 && status != http.StatusSwitchingProtocols {
+		a.begun = a.begun || status >= 300
+		a.ResponseWriter.WriteHeader(status)
+		return
+	}
+	a.begun, a.dropped = true, true
+	clear(a.Header())
+	refuse(a.ResponseWriter, http.StatusMethodNotAllowed, "there is no WebSocket here")
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.begin(); a.dropped {
+		return len(p), nil
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// FlushError is for [http.ResponseController].
+func (a *answer) FlushError() error {
+	a.begin()
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+func (a *answer) Flush() { a.FlushError() }
+
+func refuse(w http.ResponseWriter, status int, reason string) {
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", "GET")
+	}
+	http.Error(w, fmt.Sprintf("%d %s", status, reason), status)
 }
 
 // unwelcome returns the answer to a CONNECT request that is no WebSocket handshake.
