@@ -91,6 +91,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.static.DotFiles, "static-dot-files", false, "serve files whose names begin with a dot as well")
 	f.choice(fs, "console", &r.Console, "page for trying the service: auto (when listening on this machine only), on, off", "auto", "on", "off")
 	fs.StringArrayVar(&c.Headers, "header", nil, "`\"Name: value\"` for every answer (repeatable)")
+	fs.StringArrayVar(&c.Hosts, "host", nil, "`NAME` that the server may be asked for on this machine, as by a proxy in front; * is any (repeatable)")
 	fs.StringArrayVar(&r.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
 	fs.BoolVar(&r.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
 	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
@@ -390,7 +391,7 @@ func forServices(names []string) string {
 // flagOf names the flags of keys that are called otherwise in a file.
 var flagOf = map[string]string{
 	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
-	"subprotocols": "subprotocol", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
+	"subprotocols": "subprotocol", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
 	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group, --nice, --limit, --cgroup, --pipe-size",
 }
 

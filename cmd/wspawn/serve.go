@@ -128,6 +128,9 @@ type server struct {
 
 func (s *server) run(ctx context.Context) error {
 	o := host.Options{Log: s.log, Software: "wspawn/" + versionString(), OriginSettings: s.settings}
+	if s.source == nil {
+		o.HostsSetting = "--host"
+	}
 	if exe, err := os.Executable(); err == nil {
 		o.Guard = []string{exe, guardCommand}
 	}

@@ -57,14 +57,14 @@ var allowed = map[string][]string{
 	"internal/client":  {"wsframe"},
 	"internal/listen":  {"internal/clientip"},
 	"internal/config": {
-		"cgi", "wsframe", "spawner", "internal/backend", "internal/clientip", "internal/framing", "internal/origin", "internal/route",
+		"cgi", "wsframe", "spawner", "internal/backend", "internal/clientip", "internal/framing", "internal/hostname", "internal/origin", "internal/route",
 		"internal/stdio",
 	},
 	"internal/host": {
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
 		"internal/framing", "internal/proxy", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
-		"internal/auth", "internal/certs", "internal/clientip", "internal/limit", "internal/listen",
+		"internal/auth", "internal/certs", "internal/clientip", "internal/hostname", "internal/limit", "internal/listen", "internal/subprotocol",
 	},
 }
 

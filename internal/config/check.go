@@ -19,6 +19,7 @@ import (
 
 	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/clientip"
+	"github.com/wspawn/wspawn/internal/hostname"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/route"
 )
@@ -61,6 +62,8 @@ func (c *Config) Check() error {
 	if c.StartRate < 0 {
 		p.addf("start_rate", "negative limit")
 	}
+	_, err = hostname.New(hostname.Config{Names: c.Hosts})
+	p.add("hosts", err)
 	_, err = clientip.ParsePeers(c.Client.TrustedProxies)
 	p.add("client.trusted_proxies", err)
 	for _, name := range c.Client.Headers {
@@ -328,6 +331,19 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	}
 	if r.Auth != nil {
 		r.Auth.check(c, p, at+".auth")
+	}
+	if len(r.Protocols) > 0 {
+		if len(r.Subprotocols) > 0 {
+			p.addf(at+".protocols", "excludes subprotocols: all of them belong into one of the two")
+		}
+		if r.Stdio == nil && r.Tunnel == nil {
+			p.addf(at+".protocols", "is for stdio and tunnel, where messages are made here")
+		}
+		for i, x := range r.Protocols {
+			if !token(x.Name) {
+				p.addf(fmt.Sprintf("%s.protocols[%d].name", at, i), "%q is not a token", x.Name)
+			}
+		}
 	}
 	if z := r.WebSocket.Compression; z != nil {
 		if z.Level < 1 || z.Level > 9 {

@@ -26,6 +26,10 @@ type Config struct {
 	// Lines for every answer, as "Name: value".
 	Headers []string `toml:"headers"`
 
+	// Names that the server may be asked for over a loopback address, beside localhost: those of a proxy in front, as `example.com` or
+	// `*.example.com`; `*` is any. Others get 421, since a page of another site may have pointed its own name here (DNS rebinding).
+	Hosts []string `toml:"hosts"`
+
 	Log      Log                  `toml:"log"`
 	Client   Client               `toml:"client"`
 	Limits   Limits               `toml:"limits"`

@@ -154,6 +154,7 @@ unbuffer = false
 [[route]]
 path = "/"
 require_origin = false
+default_protocol = "text"
 console = "off"
 
 [route.websocket]

@@ -34,6 +34,12 @@ type Route struct {
 	// Subprotocols that the service speaks, the best one first.
 	Subprotocols []string `toml:"subprotocols"`
 
+	// Subprotocols that mean something for the messages of a session, in place of `subprotocols`. The client's order counts.
+	Protocols []*Protocol `toml:"protocols"`
+
+	// What becomes of clients that ask for none of `protocols`: they get text or binary messages, or 400.
+	DefaultProtocol string `toml:"default_protocol" default:"text" enum:"text,binary,reject"`
+
 	// Lines for every answer, as "Name: value".
 	Headers []string `toml:"headers"`
 
@@ -54,6 +60,18 @@ type Route struct {
 	Tunnel  *Tunnel  `toml:"tunnel"`
 	Proxy   *Proxy   `toml:"proxy"`
 	Files   *Files   `toml:"files"`
+}
+
+// Protocol is what a subprotocol means for messages.
+type Protocol struct {
+	// Its name in the handshake, as `binary.ircv3.net`.
+	Name string `toml:"name" required:"true"`
+
+	// Send binary messages instead of text.
+	Binary bool `toml:"binary"`
+
+	// How messages lie in the stream, if it differs from that of other clients.
+	Framing string `toml:"framing" enum:"lines,null,length,json,raw"`
 }
 
 // WebSocket has the limits and times of the protocol.

@@ -33,6 +33,9 @@ type Options struct {
 	// OriginSettings are the names of the settings that a refused origin is told about in the log.
 	OriginSettings origin.Settings
 
+	// HostsSetting is the same for a refused Host. "" = "hosts".
+	HostsSetting string
+
 	root     http.Handler    // what answers local redirects
 	failures *limit.Failures // of everybody who wants to be known
 }

@@ -63,6 +63,7 @@ func runLogged(t *testing.T, c *config.Config, log *slog.Logger) (h *Host, stop 
 
 func settings(command ...string) *config.Config {
 	c := config.New[config.Config]()
+	c.Hosts = []string{"*"} // tests have names of all kinds
 	r := config.New[config.Route]()
 	c.Listen, c.Route = []string{"127.0.0.1:0"}, []*config.Route{r}
 	c.Program = map[string]*config.Program{"p": config.New[config.Program]()}

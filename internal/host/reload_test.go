@@ -34,6 +34,7 @@ func filesRoute(path, dir string) *config.Route {
 // routes makes a configuration of some.
 func routes(all ...*config.Route) *config.Config {
 	c := config.New[config.Config]()
+	c.Hosts = []string{"*"} // tests have names of all kinds
 	c.Listen, c.Route, c.MaxProcesses = []string{"127.0.0.1:0"}, all, 0
 	return c
 }

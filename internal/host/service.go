@@ -13,6 +13,7 @@ import (
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/console"
 	"github.com/wspawn/wspawn/internal/files"
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/trim"
@@ -110,31 +111,39 @@ func (s *service) buildEndpoint() error {
 	return nil
 }
 
-// terminate makes the handler of an endpoint for which wspawn speaks WebSocket.
-func (s *service) terminate(e wsframe.Endpoint) error {
+// terminate makes the handler of an endpoint for which wspawn speaks WebSocket. make returns the endpoint for a
+// framing: f, or what a subprotocol makes of it.
+func (s *service) terminate(f framing.Options, make func(framing.Options) wsframe.Endpoint) error {
 	policy, err := s.origins()
+	if err != nil {
+		return err
+	}
+	protocols, err := newProtocols(s.r, f, make)
 	if err != nil {
 		return err
 	}
 	memory := trim.New()
 	s.closers = append(s.closers, memory.Stop)
 	s.websocket = &wsframe.Handler{
-		Endpoint: limit.Endpoint(e),
+		Endpoint: limit.Endpoint(protocols),
 		Options: wsframe.AcceptOptions{
 			Options: s.r.WebSocket.Options(), Header: s.header,
 			AllowOrigin: func(r *wsframe.Request) error {
 				if err := policy.Check(r.Request); err != nil {
 					return &wsframe.Rejection{Status: http.StatusForbidden, Reason: "origin not allowed", Err: err}
 				}
-				return nil
+				return protocols.check(r)
 			},
 		},
 		Log:     s.log,
 		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Opened() },
 		OnClose: func(*wsframe.Conn, error) { s.leave() },
 	}
-	if len(s.r.Subprotocols) > 0 {
+	switch {
+	case len(s.r.Subprotocols) > 0:
 		s.websocket.Select = wsframe.Prefer(s.r.Subprotocols...)
+	case protocols.table != nil:
+		s.websocket.Select = protocols.table.Select
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/scripts"
 	"github.com/wspawn/wspawn/internal/stdio"
@@ -22,16 +23,19 @@ func (s *service) buildStdio(c *config.Stdio) error {
 	if err != nil {
 		return err
 	}
-	e := &stdio.Endpoint{Spawner: s.shared.programs, Options: options, Log: s.log}
+	resolve := s.command
 	if c.Programs != "" {
-		e.Resolve, err = s.directory(c)
-	} else {
-		e.Resolve, err = s.command(c)
+		resolve = s.directory
 	}
+	find, err := resolve(c)
 	if err != nil {
 		return err
 	}
-	return s.terminate(e)
+	return s.terminate(options.Options, func(f framing.Options) wsframe.Endpoint {
+		o := options
+		o.Options = f
+		return &stdio.Endpoint{Spawner: s.shared.programs, Resolve: find, Options: o, Log: s.log}
+	})
 }
 
 // program returns what a route runs, with its command.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/hostname"
 	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/listen"
 	"github.com/wspawn/wspawn/internal/route"
@@ -73,7 +74,11 @@ func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) 
 	if err != nil {
 		return nil, err
 	}
-	return clients.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}), nil
+	names, err := hostname.New(hostname.Config{Names: c.Hosts, Setting: h.o.HostsSetting, Log: h.log})
+	if err != nil {
+		return nil, err
+	}
+	return clients.Handler(names.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log})), nil
 }
 
 // limits returns them in the terms of package limit.

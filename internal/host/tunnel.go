@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/wspawn/wspawn/cgi"
@@ -8,6 +9,7 @@ import (
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/proxy"
 	"github.com/wspawn/wspawn/internal/tunnel"
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 func (s *service) buildTunnel(c *config.Tunnel) error {
@@ -15,30 +17,34 @@ func (s *service) buildTunnel(c *config.Tunnel) error {
 	if err != nil {
 		return err
 	}
-	e := &tunnel.Endpoint{Log: s.log, Options: tunnel.Options{
-		Framing: f, Protocols: len(s.r.Subprotocols) == 0, Queue: int64(c.Queue), StallTimeout: c.StallTimeout.Value(),
-	}}
+	o := tunnel.Options{
+		Protocols: len(s.r.Subprotocols)+len(s.r.Protocols) == 0, Queue: int64(c.Queue), StallTimeout: c.StallTimeout.Value(),
+	}
 	header := tunnel.ProxyHeader(c.ProxyProtocol)
+	var dial func(context.Context, *wsframe.Request) (tunnel.Stream, error)
 	if c.Tokens != "" {
 		tokens := &tunnel.Tokens{Path: string(c.Tokens), Proxy: header}
 		if err := tokens.Check(); err != nil {
 			return err
 		}
-		e.Dial = tokens.Dial
+		dial = tokens.Dial
 	} else {
 		set, err := s.backends(&c.Target)
 		if err != nil {
 			return err
 		}
-		e.Dial = tunnel.Backends(set, header)
+		dial = tunnel.Backends(set, header)
 	}
-	if err := s.terminate(e); err != nil {
-		return err
+	var last *tunnel.Endpoint
+	err = s.terminate(*f, func(f framing.Options) wsframe.Endpoint {
+		last = &tunnel.Endpoint{Dial: dial, Options: o, Log: s.log}
+		last.Framing = &f
+		return last
+	})
+	if err == nil && o.Protocols && f.Framing == framing.Raw {
+		s.websocket.Select = last.Select
 	}
-	if e.Protocols && f.Framing == framing.Raw {
-		s.websocket.Select = e.Select
-	}
-	return nil
+	return err
 }
 
 // buildTerminated speaks WebSocket for the applications behind a gateway.
@@ -53,9 +59,11 @@ func (s *service) buildTerminated(c *config.Terminated, r *config.Responder, a t
 	vars := a.Vars
 	a.Vars = func(r *http.Request) (cgi.Vars, error) { return vars(cut(s.r.Path, r)) }
 	a.MaxHeader, a.ReadTimeout = int(r.MaxResponseHeader), r.ResponseTimeout.Value()
-	e := a.Endpoint(tunnel.Options{Framing: &framing.Options{Framing: kind, Binary: c.Binary}})
-	e.Log = s.log
-	return s.terminate(e)
+	return s.terminate(framing.Options{Framing: kind, Binary: c.Binary}, func(f framing.Options) wsframe.Endpoint {
+		e := a.Endpoint(tunnel.Options{Framing: &f})
+		e.Log = s.log
+		return e
+	})
 }
 
 func (s *service) buildProxy(c *config.Proxy) error {

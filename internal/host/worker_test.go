@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,6 +117,7 @@ func ready(h *Host) string {
 			pids = append(pids, fmt.Sprint(w.Pid))
 		}
 	}
+	slices.Sort(pids) // the order of several pools is not the same each time
 	return strings.Join(pids, " ")
 }
 

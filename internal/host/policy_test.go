@@ -1,0 +1,127 @@
+//go:build unix
+
+package host
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+func TestForeignNamesAreRefusedOnThisMachine(t *testing.T) {
+	c := routes(stdioRoute("/", "cat"))
+	c.Hosts = []string{"app.example"}
+	h, _ := run(t, c)
+	_, port, _ := net.SplitHostPort(h.listeners[0].Addr().String())
+	for name, want := range map[string]int{
+		"127.0.0.1:" + port: 426, "localhost:" + port: 426, "app.example": 426, "app.example:" + port: 426,
+		"evil.test": 421, "evil.test:" + port: 421, "127.0.0.1.evil.test": 421,
+	} {
+		req, _ := http.NewRequest("GET", h.URLs("http")[0], nil)
+		req.Host = name
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", name, resp.StatusCode, want)
+		}
+	}
+}
+
+// The subprotocols of IRC, and what InspIRCd does with them.
+func TestSubprotocolsSayWhatMessagesAre(t *testing.T) {
+	for _, kind := range []string{"stdio", "tunnel"} {
+		for mode, otherwise := range map[string]wsframe.Opcode{"text": wsframe.OpText, "binary": wsframe.OpBinary, "reject": 0} {
+			r := stdioRoute("/", "cat")
+			if kind == "tunnel" {
+				r = config.New[config.Route]()
+				r.Tunnel = config.New[config.Tunnel]()
+				r.Tunnel.Framing, r.Tunnel.Servers = "lines", []string{echoServer(t)}
+			}
+			r.Protocols = []*config.Protocol{{Name: "text.ircv3.net"}, {Name: "binary.ircv3.net", Binary: true}}
+			r.DefaultProtocol = mode
+			h, _ := run(t, routes(r))
+			for _, test := range []struct {
+				asks []string
+				gets string
+				op   wsframe.Opcode
+			}{
+				{[]string{"text.ircv3.net"}, "text.ircv3.net", wsframe.OpText},
+				{[]string{"Binary.IRCv3.net", "text.ircv3.net"}, "Binary.IRCv3.net", wsframe.OpBinary},
+				{[]string{"other", "text.ircv3.net"}, "text.ircv3.net", wsframe.OpText},
+				{[]string{"other"}, "", otherwise},
+				{nil, "", otherwise},
+			} {
+				o := &wsframe.DialOptions{Protocols: test.asks}
+				if test.op == 0 {
+					_, resp, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], o)
+					if err == nil || resp.StatusCode != 400 {
+						t.Errorf("%s, %s, %q: %v", kind, mode, test.asks, err)
+					}
+					continue
+				}
+				c, _, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], o)
+				if test.gets == "" && test.asks != nil { // a client has to be told
+					if err != nil && strings.Contains(err.Error(), "protocol") {
+						continue
+					}
+				}
+				if err != nil {
+					t.Errorf("%s, %s, %q: %v", kind, mode, test.asks, err)
+					continue
+				}
+				for _, op := range []wsframe.Opcode{wsframe.OpText, wsframe.OpBinary} {
+					if test.asks == nil && op != test.op {
+						continue
+					}
+					c.WriteMessage(op, []byte("PING x"))
+					if got, p, err := c.ReadMessage(nil); err != nil || got != test.op || string(p) != "PING x" {
+						t.Errorf("%s, %s, %q: %v %q %v, want %v", kind, mode, test.asks, got, p, err, test.op)
+					}
+				}
+				if c.Subprotocol() != test.gets {
+					t.Errorf("%s, %s, %q: subprotocol %q", kind, mode, test.asks, c.Subprotocol())
+				}
+				c.CloseNow()
+			}
+		}
+	}
+}
+
+// echoServer sends back what comes, over TCP, and returns its address.
+func echoServer(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				buf := make([]byte, 4096)
+				for {
+					n, err := c.Read(buf)
+					if err != nil {
+						return
+					}
+					c.Write(buf[:n])
+				}
+			}()
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return ln.Addr().String()
+}

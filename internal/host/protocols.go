@@ -1,0 +1,67 @@
+package host
+
+import (
+	"context"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/framing"
+	"github.com/wspawn/wspawn/internal/subprotocol"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// protocols is the endpoint of a route whose subprotocols mean something for messages: it has an endpoint for each.
+type protocols struct {
+	table     *subprotocol.Table // nil: there are none
+	otherwise wsframe.Endpoint
+	endpoints map[string]wsframe.Endpoint
+}
+
+func newProtocols(r *config.Route, f framing.Options, endpoint func(framing.Options) wsframe.Endpoint) (*protocols, error) {
+	p := &protocols{endpoints: make(map[string]wsframe.Endpoint)}
+	if len(r.Protocols) == 0 {
+		p.otherwise = endpoint(f)
+		return p, nil
+	}
+	mode, err := subprotocol.ParseMode(r.DefaultProtocol)
+	if err != nil {
+		return nil, err
+	}
+	var entries []subprotocol.Entry
+	for _, x := range r.Protocols {
+		entry := subprotocol.Entry{Name: x.Name, Op: wsframe.OpText, Framing: x.Framing}
+		own := f
+		own.OtherType = framing.Pass // both types are good from clients
+		if own.Binary = x.Binary; x.Binary {
+			entry.Op = wsframe.OpBinary
+		}
+		if x.Framing != "" {
+			if own.Framing, err = framing.Parse(x.Framing); err != nil {
+				return nil, err
+			}
+		}
+		entries = append(entries, entry)
+		p.endpoints[x.Name] = endpoint(own)
+	}
+	f.Binary, f.OtherType = mode == subprotocol.Binary, framing.Pass
+	p.otherwise = endpoint(f)
+	p.table, err = subprotocol.New(mode, entries...)
+	return p, err
+}
+
+// check refuses clients that ask for nothing that there is, if that is not allowed.
+func (p *protocols) check(r *wsframe.Request) error {
+	if p.table == nil {
+		return nil
+	}
+	return p.table.Check(r)
+}
+
+// Open opens a session of the endpoint of its subprotocol.
+func (p *protocols) Open(ctx context.Context, r *wsframe.Request) (wsframe.Session, error) {
+	if p.table != nil && r.Protocol != "" {
+		if e := p.endpoints[p.table.Lookup(r.Protocol).Name]; e != nil {
+			return e.Open(ctx, r)
+		}
+	}
+	return p.otherwise.Open(ctx, r)
+}
