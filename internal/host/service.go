@@ -124,8 +124,8 @@ func (s *service) terminate(e wsframe.Endpoint) error {
 			},
 		},
 		Log:     s.log,
-		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Opened() },
-		OnClose: func(*wsframe.Conn, error) { s.leave() },
+		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Changed() },
+		OnClose: func(*wsframe.Conn, error) { s.leave(); memory.Changed() },
 	}
 	if len(s.r.Subprotocols) > 0 {
 		s.websocket.Select = wsframe.Prefer(s.r.Subprotocols...)
