@@ -5,6 +5,7 @@ package examples
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"image/png"
 	"io"
@@ -235,6 +236,54 @@ func TestConfigurationsAreRight(t *testing.T) {
 		out, err := exec.Command(filepath.Join(bin, "wspawn"), "check", file).CombinedOutput()
 		if err != nil || !regexp.MustCompile(`all is well`).Match(out) {
 			t.Errorf("%s: %v\n%s", file, err, out)
+		}
+	}
+}
+
+// The example of the README's section about files is what it says.
+func TestFileOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("(?s)## One file, many routes\n\n```toml\n(.*?)```\n\n```console\n(.*?)\n(.*?)```").FindSubmatch(readme)
+	if m == nil || string(m[2]) != "$ wspawn -c wspawn.toml" {
+		t.Fatalf("%q", m)
+	}
+	dir := t.TempDir()
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "listen = [\"127.0.0.1:0\"]\n" + string(m[1])
+	if err := errors.Join(os.Symlink(here, dir+"/examples"), os.WriteFile(dir+"/wspawn.toml", []byte(text), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(bin, "wspawn"), "-c", "wspawn.toml", "--log-level", "error")
+	cmd.Dir = dir
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	var printed, url string
+	for lines := bufio.NewScanner(stdout); url == "" && lines.Scan(); {
+		line := lines.Text()
+		if url = listening.FindString(line); url != "" {
+			line = strings.Replace(line, url, "ws://127.0.0.1:8080/", 1)
+		}
+		printed += line + "\n"
+	}
+	if printed != string(m[3]) {
+		t.Fatalf("it prints\n%s\nthe README says\n%s", printed, m[3])
+	}
+	dial(t, url+"count", nil).want("1")
+	c := dial(t, url+"echo", nil)
+	c.send("hello")
+	c.want("hello")
+	for path, want := range map[string]int{"": 200, "php/": 200, "app/": 503, "count": 426} {
+		if got, _ := get(t, pageURL(url, path)); got != want {
+			t.Errorf("/%s answers %d, want %d", path, got, want)
 		}
 	}
 }

@@ -47,7 +47,14 @@
 // connection it only waits until all is said. CloseNow right behind an error of a read may cut off the
 // Close frame that tells the peer what it did wrong.
 //
-// Compression (RFC 7692) is not offered; an extension that a client offers is declined.
+// # Compression
+//
+// With Options.Compression, both ends agree on permessage-deflate (RFC 7692) where the other one can do it
+// too. From then on messages are compressed by WriteMessage, NextWriter and WriteEncoded, and inflated for
+// whoever reads; no other code has to know. A compressed message that does not come out in one piece looks
+// like a fragmented one. What an idle connection holds for it are the windows of [Compression], which are 0
+// by default, and a message that inflates to more than MaxMessage ends the connection with 1009 as soon as
+// it does. Other extensions are declined.
 //
 // # Reading
 //

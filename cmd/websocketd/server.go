@@ -83,7 +83,8 @@ func newServer(c *config, log *logger) (*server, error) {
 		Select:   s.selectProtocol(),
 		Log:      slog.New(errorsOnly{slogger.Handler()}), // what it refuses we log ourselves
 		OnRefuse: s.refused,
-		OnOpen:   func(*wsframe.Request, *wsframe.Conn) { memory.Opened() },
+		OnOpen:   func(*wsframe.Request, *wsframe.Conn) { memory.Changed() },
+		OnClose:  func(*wsframe.Conn, error) { memory.Changed() },
 	}
 	return s, nil
 }

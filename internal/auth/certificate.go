@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/wspawn/wspawn/cgi"
 )
@@ -42,6 +43,9 @@ func (c *Certificate) Authenticate(r *http.Request) (*Identity, error) {
 		return nil, &Refusal{Status: http.StatusForbidden, Reason: "client certificate is not verified", Wrong: true}
 	}
 	leaf := r.TLS.PeerCertificates[0]
+	if time.Now().After(leaf.NotAfter) { // a connection can be older than that
+		return nil, &Refusal{Status: http.StatusForbidden, Reason: "client certificate has expired"}
+	}
 	user, err := c.name(leaf)
 	if err != nil {
 		return nil, &Refusal{Status: http.StatusForbidden, Reason: "client certificate has no name", Err: err, Wrong: true}

@@ -98,3 +98,12 @@ func TestCertificates(t *testing.T) {
 		})
 	}
 }
+
+// The certificate was good when the connection began.
+func TestCertificatesExpire(t *testing.T) {
+	old := &x509.Certificate{Subject: pkix.Name{CommonName: "alice"}, NotAfter: time.Now().Add(-time.Second)}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{old}, VerifiedChains: [][]*x509.Certificate{{old}}}
+	g := guard(&Certificate{})
+	g.refuses(t, g.serve(r), 403, "has expired")
+}

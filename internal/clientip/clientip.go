@@ -37,7 +37,9 @@ type Config struct {
 	// X-Forwarded-Proto. The client of Forwarded has its scheme there too, and this field does not count.
 	SchemeHeader string
 	// Strict refuses requests of trusted peers with 400 when the field is missing or malformed, or names
-	// the client by a word ("unknown", "_hidden"). By default the peer is the client then.
+	// the client by a word ("unknown", "_hidden"). By default the peer is the client then, which is what the
+	// questions of the proxy itself need, and what a client may want that can make the proxy drop or
+	// spoil the field: be strict where addresses decide about more than limits.
 	Strict bool
 	// Remove are fields that are removed when the peer is not trusted, beside those of Header and
 	// SchemeHeader; one that ends in "*" stands for all that begin so. Nil: [DefaultRemove], empty: none.

@@ -136,8 +136,8 @@ func (s *service) terminate(f framing.Options, make func(framing.Options) wsfram
 			},
 		},
 		Log:     s.log,
-		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Opened() },
-		OnClose: func(*wsframe.Conn, error) { s.leave() },
+		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Changed() },
+		OnClose: func(*wsframe.Conn, error) { s.leave(); memory.Changed() },
 	}
 	switch {
 	case len(s.r.Subprotocols) > 0:

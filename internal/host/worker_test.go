@@ -109,7 +109,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// ready returns the pids of the workers that take sessions, in a line.
+// ready returns the pids of the workers that take sessions, sorted, in a line.
 func ready(h *Host) string {
 	var pids []string
 	for _, w := range workersOf(h) {
@@ -117,7 +117,7 @@ func ready(h *Host) string {
 			pids = append(pids, fmt.Sprint(w.Pid))
 		}
 	}
-	slices.Sort(pids) // the order of several pools is not the same each time
+	slices.Sort(pids)
 	return strings.Join(pids, " ")
 }
 

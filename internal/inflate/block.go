@@ -54,7 +54,7 @@ func (d *Decoder) readLengths() (ok bool, err error) {
 		d.need(14) // or what there is
 		size, symbol := d.otherCode.find(d.bits)
 		switch {
-		case size > d.n || size == 0 && d.n < 14:
+		case size > d.n || size == 0 && d.n == 0:
 			return false, nil
 		case size == 0:
 			return false, ErrCorrupt
@@ -132,7 +132,7 @@ loop:
 		}
 		size, symbol := d.literal.find(bits)
 		switch {
-		case size > n || size == 0 && n < 15:
+		case size > n || size == 0 && n == 0:
 			break loop
 		case size == 0:
 			err = ErrCorrupt
@@ -157,7 +157,7 @@ loop:
 		}
 		size, symbol = d.distance.find(bits >> used)
 		switch {
-		case used+size > n || size == 0 && n-used < 15:
+		case used+size > n || size == 0 && n == used:
 			break loop
 		case size == 0 || symbol > 29:
 			err = ErrCorrupt

@@ -28,8 +28,9 @@ const subtable entry = 1 << 4
 
 func makeEntry(length uint, v int) entry { return entry(length) | entry(v)<<5 }
 
-// find returns the symbol at the front of bits and the size of its word; 0: none has this beginning.
-// Where there are fewer bits than that, the answer is void.
+// find returns the symbol at the front of bits and the size of its word. Where there are fewer bits than
+// that, more have to be read. 0 means that no word begins with the first bit: a code has all words, or a
+// single one of one bit, or none.
 func (c *code) find(bits uint64) (size uint, symbol int) {
 	e := c.root[bits&(1<<rootBits-1)]
 	if e&subtable != 0 {

@@ -26,14 +26,14 @@ const maxDebt = time.Hour
 
 // Blocked returns how long an address has to wait before it may try again, 0 if it may.
 func (f *Failures) Blocked(remoteAddr string) time.Duration {
-	key, ok := keyOf(remoteAddr)
+	addr, ok := parse(remoteAddr)
 	if !ok || f.Burst < 0 {
 		return 0
 	}
 	f.once.Do(f.init)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e := f.addresses.entries[key]
+	e := f.addresses.entries[keyOf(addr)]
 	if e == nil {
 		return 0
 	}
@@ -44,7 +44,7 @@ func (f *Failures) Blocked(remoteAddr string) time.Duration {
 // Failed counts a failure of an address. Those of attempts that began at the same time all count, so that there is
 // nothing to be gained.
 func (f *Failures) Failed(remoteAddr string) {
-	key, ok := keyOf(remoteAddr)
+	addr, ok := parse(remoteAddr)
 	if !ok || f.Burst < 0 {
 		return
 	}
@@ -53,7 +53,7 @@ func (f *Failures) Failed(remoteAddr string) {
 	defer f.mu.Unlock()
 	t := &f.addresses
 	now := time.Since(f.start)
-	e := t.get(key)
+	e := t.get(keyOf(addr))
 	e.fill(now, t.rate, t.burst)
 	e.tokens = max(e.tokens-1, -maxDebt.Seconds()*t.rate)
 	t.put(e, now)

@@ -5,15 +5,13 @@
 // A [Limiter] stands in front of an endpoint and refuses before the handshake, with 429 when the client
 // itself is the reason and 503 when others are, and Retry-After. The address is that of
 // [http.Request].RemoteAddr, so whoever knows of proxies must come first. An IPv6 client is its /64, of
-// which it has all addresses. Peers without an address, behind Unix sockets, and those on this machine, which are proxies more
-// often than clients, are bound by the limits of all alone.
+// which it has all addresses. Peers without an address, behind Unix sockets, are bound by the limits of all alone.
 package limit
 
 import (
 	"container/list"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -42,6 +40,9 @@ type Config struct {
 	// Addresses is how many are remembered that have no sessions, 200 bytes each. The one that was away
 	// longest is forgotten first. 0 = 65,536; negative = 0.
 	Addresses int
+	// Exempt reports whether an address has no limits of its own, as that of a proxy that does not say who its clients
+	// are, or of a monitor. Nil: loopback addresses, which are proxies more often than clients.
+	Exempt func(netip.Addr) bool
 	// RetryAfter is what clients are told when nobody knows how long it will take. 0 = 5 s.
 	RetryAfter time.Duration
 }
@@ -89,6 +90,9 @@ func (l *Limiter) Set(c Config) {
 	def(&c.Waiting, 1000)
 	def(&c.Addresses, 65_536)
 	def(&c.RetryAfter, 5*time.Second)
+	if c.Exempt == nil {
+		c.Exempt = netip.Addr.IsLoopback
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.c = c
@@ -109,12 +113,12 @@ func def[T int | float64 | time.Duration](v *T, otherwise T) {
 // further calls do nothing. With Config.Wait it may block, until ctx ends at the latest. When the session may
 // not be, release is nil and the answer says why.
 func (l *Limiter) Acquire(ctx context.Context, remoteAddr string) (release func(), refusal *wsframe.Rejection) {
-	key, hasAddress := countedKey(remoteAddr)
+	addr, hasAddress := parse(remoteAddr)
 	l.mu.Lock()
 	now := time.Since(l.start)
 	var of *entry
-	if hasAddress {
-		of = l.addresses.get(key)
+	if hasAddress && !l.c.Exempt(addr) {
+		of = l.addresses.get(keyOf(addr))
 	}
 	refuse := func(status int, reason string, d time.Duration, text string) (func(), *wsframe.Rejection) {
 		l.refused[reason]++
@@ -232,31 +236,21 @@ func (l *Limiter) Refused(reason string) uint64 {
 	return l.refused[reason]
 }
 
-// countedKey is keyOf for the limits of each address: those of this machine have none.
-func countedKey(remoteAddr string) (netip.Addr, bool) {
-	host, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil {
-		host = remoteAddr
-	}
-	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
-		return netip.Addr{}, false
-	}
-	return keyOf(remoteAddr)
-}
-
-// keyOf returns what stands for a client: its IPv4 address or the /64 of its IPv6 address.
-func keyOf(remoteAddr string) (netip.Addr, bool) {
+// parse returns the address of a client, with or without a port. There is none for Unix sockets.
+func parse(remoteAddr string) (netip.Addr, bool) {
 	ap, err := netip.ParseAddrPort(remoteAddr)
 	addr := ap.Addr()
 	if err != nil {
-		if addr, err = netip.ParseAddr(remoteAddr); err != nil {
-			return netip.Addr{}, false
-		}
+		addr, err = netip.ParseAddr(remoteAddr)
 	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		prefix, _ := addr.Prefix(64) // cannot fail
-		addr = prefix.Addr()
+	return addr.Unmap().WithZone(""), err == nil
+}
+
+// keyOf returns what stands for a client: its IPv4 address or the /64 of its IPv6 address.
+func keyOf(addr netip.Addr) netip.Addr {
+	if addr.Is4() {
+		return addr
 	}
-	return addr, true
+	prefix, _ := addr.Prefix(64) // cannot fail
+	return prefix.Addr()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -155,6 +156,24 @@ func TestDefaultsProtect(t *testing.T) {
 		}
 		refused(t, l, "192.0.2.2:1", Sessions, 503, "5")
 	})
+}
+
+func TestExemptAddresses(t *testing.T) {
+	c := Config{Sessions: 3, SessionsPerAddress: 1, RatePerAddress: none}
+	l := New(c)
+	for _, a := range []string{"127.0.0.1:1", "127.0.0.1:2", "[::1]:3"} {
+		acquire(t, l, a)
+	}
+	refused(t, l, "127.0.0.1:4", Sessions, 503, "5") // but those of all
+	c.Sessions, c.Exempt = 10, func(a netip.Addr) bool { return a == netip.MustParseAddr("2001:db8::1") }
+	l.Set(c)
+	for range 2 {
+		acquire(t, l, "[2001:db8::1]:1")
+	}
+	acquire(t, l, "[2001:db8::2]:1")
+	refused(t, l, "[2001:db8::3]:1", SessionsPerAddress, 429, "5")
+	acquire(t, l, "[::ffff:127.0.0.1]:5")
+	refused(t, l, "127.0.0.1:6", SessionsPerAddress, 429, "5")
 }
 
 func TestWaiting(t *testing.T) {

@@ -250,19 +250,16 @@ func TestHalfCloseOfTheClientIsTheEndOfReadingAlone(t *testing.T) {
 }
 
 func TestResetOfTheClientIsAnError(t *testing.T) {
-	c, got := take(t, nil)
-	for name, cut := range map[string]func(s *h2test.Stream){
-		"reset":            func(s *h2test.Stream) { s.Reset(http2.ErrCodeCancel) },
-		"lost connections": func(s *h2test.Stream) { c.Close() },
+	for name, cut := range map[string]func(*h2test.Client, *h2test.Stream){
+		"reset":           func(_ *h2test.Client, s *h2test.Stream) { s.Reset(http2.ErrCodeCancel) },
+		"lost connection": func(c *h2test.Client, _ *h2test.Stream) { c.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name != "reset" {
-				c, got = take(t, nil)
-			}
+			c, got := take(t, nil)
 			s := c.Connect("/")
 			conn := <-got
 			defer conn.Close()
-			cut(s)
+			cut(c, s)
 			if b, err := io.ReadAll(conn); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("read %q, %v", b, err)
 			}

@@ -62,6 +62,13 @@ func (p *programs) run(ctx context.Context, r row, start start) (*versus.Report,
 		args = slices.Concat(args, r.few)
 	}
 	rep, err := versus.Wsload(ctx, []string{p.wsload}, args, s.Server, backend)
+	for range 2 {
+		if err == nil || !s.forks || ctx.Err() != nil {
+			break
+		}
+		// Now and then, on a busy machine, websockify leaves a handshake without an answer.
+		rep, err = versus.Wsload(ctx, []string{p.wsload}, args, s.Server, backend)
+	}
 	if err == nil && s.forks {
 		// What its processes use is not told apart from what the backend does. That
 		// counts for time, but not for memory.

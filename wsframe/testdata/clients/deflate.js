@@ -12,9 +12,9 @@ async function echoes(WebSocket, url, options) {
   if (problem) return problem;
   const random = n => Uint8Array.from({length: n}, () => Math.random() * 256);
   const item = i => JSON.stringify({id: i, name: "grüße 👋 " + i % 7, price: i * 1.25});
-  const messages = ["", "x", new Uint8Array(0), "x".repeat(1000000), new Uint8Array(1000000).fill(7), random(100000), random(10)];
+  const messages = ["", "x", new Uint8Array(0), "x".repeat(200000), new Uint8Array(200000).fill(7), random(100000), random(10)];
   for (let i = 0; i < 100; i++) messages.push(item(i).repeat(1 + i % 20));
-  for (let i = 0; i < 10; i++) messages.push(random(300), Array.from({length: 3000}, (_, k) => item(k * i)).join("\n"));
+  for (let i = 0; i < 4; i++) messages.push(random(300), Array.from({length: 1000}, (_, k) => item(k * i)).join("\n"));
   const got = new Promise(r => {
     let i = 0;
     s.onmessage = e => {
@@ -41,7 +41,7 @@ if (typeof module !== "undefined") {
   if (mode === "client") (async () => {
     for (const server of ["", "?window=512", "?peer=4096", "?window=32768&peer=32768", "?window=8192&peer=512&level=9&fragment=1000"])
       for (const serverNoContextTakeover of [undefined, true]) for (const clientNoContextTakeover of [undefined, true])
-        for (const serverMaxWindowBits of [undefined, 9, 12]) for (const clientMaxWindowBits of [undefined, 10]) {
+        for (const serverMaxWindowBits of [undefined, 9]) for (const clientMaxWindowBits of [undefined, 10]) {
           const options = {perMessageDeflate: {threshold: 0, serverNoContextTakeover, clientNoContextTakeover, serverMaxWindowBits, clientMaxWindowBits}};
           console.log(JSON.stringify({server, ...options.perMessageDeflate}) + ": " + await echoes(WebSocket, base + server, options));
         }
