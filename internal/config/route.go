@@ -364,7 +364,8 @@ type Proxy struct {
 	// Lines for every request to the backend, as "Name: value".
 	RequestHeaders []string `toml:"request_headers"`
 
-	// What happens to X-Forwarded-* and Forwarded of the request: drop makes new ones, append adds to them.
+	// What happens to X-Forwarded-* and Forwarded of the request: drop makes new ones, append adds to those of trusted proxies (see
+	// `[client]`), off says nothing.
 	Forwarded string `toml:"forwarded" default:"drop" enum:"drop,append,off"`
 
 	// How long a backend may send nothing; 0 is no limit.

@@ -3,8 +3,11 @@
 package host
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -124,4 +127,108 @@ func echoServer(t *testing.T) string {
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })
 	return ln.Addr().String()
+}
+
+// The order of the checks, from the name of the server to the program.
+func TestChecksComeInTheirOrder(t *testing.T) {
+	r := stdioRoute("/", "cat")
+	r.RequireOrigin = true
+	r.Auth = config.New[config.Auth]()
+	r.Auth.Hook = config.New[config.AuthHook]()
+	r.Auth.Hook.Command = []string{"false"}
+	r.Protocols, r.DefaultProtocol = []*config.Protocol{{Name: "x"}}, "reject"
+	c := routes(r)
+	c.Hosts = nil
+	h, _ := run(t, c)
+	base := h.URLs("http")[0]
+	for _, test := range []struct {
+		name   string
+		change func(*http.Request)
+		want   int
+	}{
+		{"a foreign name", func(r *http.Request) { r.Host = "evil.test" }, 421},
+		{"no origin", func(r *http.Request) { r.Header.Del("Origin") }, 400},
+		{"a foreign origin", func(r *http.Request) { r.Header.Set("Origin", "https://evil.test") }, 403},
+		{"nobody we know", func(r *http.Request) {}, 403},
+	} {
+		req, _ := http.NewRequest("GET", base, nil)
+		for name, value := range map[string]string{
+			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+			"Origin": strings.TrimSuffix(base, "/"),
+		} {
+			req.Header.Set(name, value)
+		}
+		test.change(req)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if reason := resp.Header.Get("X-WebSocket-Reject-Reason"); resp.StatusCode != test.want || reason == "" {
+			t.Errorf("%s: %d %q, want %d", test.name, resp.StatusCode, reason, test.want)
+		}
+	}
+}
+
+func TestBackendsAreToldWhoTheClientIs(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("X-Forwarded-For"), " ", r.Header.Get("X-Forwarded-Proto"))
+	}))
+	defer backend.Close()
+	for _, test := range []struct {
+		trusted, forwarded, want string
+	}{
+		{"loopback", "append", "192.0.2.1, 127.0.0.1 https"},
+		{"loopback", "drop", "192.0.2.1 https"},
+		{"loopback", "off", " "},
+		{"", "append", "127.0.0.1 http"},
+		{"", "drop", "127.0.0.1 http"},
+	} {
+		r := config.New[config.Route]()
+		r.Proxy = config.New[config.Proxy]()
+		r.Proxy.Servers, r.Proxy.Forwarded = []string{strings.TrimPrefix(backend.URL, "http://")}, test.forwarded
+		c := routes(r)
+		if test.trusted != "" {
+			c.Client.TrustedProxies = []string{test.trusted}
+		}
+		h, _ := run(t, c)
+		req, _ := http.NewRequest("GET", h.URLs("http")[0], nil)
+		req.Header.Set("X-Forwarded-For", "192.0.2.1")
+		req.Header.Set("X-Forwarded-Proto", "https")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(got) != test.want {
+			t.Errorf("trusted %q, %s: %q, want %q", test.trusted, test.forwarded, got, test.want)
+		}
+	}
+}
+
+// A client behind a trusted proxy is limited by its own address.
+func TestEachAddressHasItsLimits(t *testing.T) {
+	c := routes(stdioRoute("/", "cat"))
+	c.Client.TrustedProxies = []string{"loopback"}
+	c.Limits.SessionsPerAddress = 2
+	h, _ := run(t, c)
+	from := func(address string) *wsframe.DialOptions {
+		return &wsframe.DialOptions{Header: http.Header{"X-Forwarded-For": {address}}}
+	}
+	first := dial(t, h, "/", from("192.0.2.1"))
+	dial(t, h, "/", from("192.0.2.1"))
+	_, resp, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], from("192.0.2.1"))
+	if err == nil || resp == nil || resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("a third session: %v", err)
+	}
+	dial(t, h, "/", from("192.0.2.2"))
+	first.Close(wsframe.CloseNormal, "")
+	eventually(t, "there is room again", func() bool {
+		c, _, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], from("192.0.2.1"))
+		if err == nil {
+			c.CloseNow()
+		}
+		return err == nil
+	})
 }

@@ -43,7 +43,7 @@ type service struct {
 	plain     http.Handler     // nil: there is nothing but WebSockets
 	gateway   gateway          // answers all requests instead; nil: there is none
 	front     http.Handler     // what is in front of gateway
-	policy    *origin.Policy   // who may upgrade there; nil: nobody can
+	policy    *origin.Policy   // who may upgrade; nil: nobody can
 
 	active  atomic.Int64 // requests and sessions; -1: closed
 	retired atomic.Bool
@@ -114,8 +114,8 @@ func (s *service) buildEndpoint() error {
 // terminate makes the handler of an endpoint for which wspawn speaks WebSocket. make returns the endpoint for a
 // framing: f, or what a subprotocol makes of it.
 func (s *service) terminate(f framing.Options, make func(framing.Options) wsframe.Endpoint) error {
-	policy, err := s.origins()
-	if err != nil {
+	var err error
+	if s.policy, err = s.origins(); err != nil {
 		return err
 	}
 	protocols, err := newProtocols(s.r, f, make)
@@ -128,12 +128,7 @@ func (s *service) terminate(f framing.Options, make func(framing.Options) wsfram
 		Endpoint: limit.Endpoint(protocols),
 		Options: wsframe.AcceptOptions{
 			Options: s.r.WebSocket.Options(), Header: s.header,
-			AllowOrigin: func(r *wsframe.Request) error {
-				if err := policy.Check(r.Request); err != nil {
-					return &wsframe.Rejection{Status: http.StatusForbidden, Reason: "origin not allowed", Err: err}
-				}
-				return protocols.check(r)
-			},
+			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
 		},
 		Log:     s.log,
 		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Changed() },
@@ -223,7 +218,29 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
+	// lets them read a WebSocket.
+	if s.policy != nil && r.Header.Get("Upgrade") != "" {
+		if err := s.policy.Check(r); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+	}
 	s.answer.ServeHTTP(w, r)
+}
+
+// refuse answers a request of a foreign origin.
+func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	rej := &wsframe.Rejection{Status: http.StatusForbidden, Reason: "origin not allowed", Err: err}
+	var o *origin.Error
+	if errors.As(err, &o) && o.Status != 0 {
+		rej.Status = o.Status
+	}
+	if rej.Status == http.StatusBadRequest {
+		rej.Reason = "origin missing"
+	}
+	s.log.Info("handshake refused", "remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err)
+	rej.Write(w)
 }
 
 // dispatch sends WebSocket requests one way and all others the other way.
@@ -251,15 +268,6 @@ func (s *service) serveGateway(w http.ResponseWriter, r *http.Request) {
 	if s.console != "" && !upgrade && strings.HasPrefix(r.URL.Path, s.console) {
 		s.plain.ServeHTTP(w, r)
 		return
-	}
-	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
-	// lets them read a WebSocket.
-	if upgrade && s.policy != nil {
-		if err := s.policy.Check(r); err != nil {
-			s.log.Warn("upgrade refused", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
-			http.Error(w, "403 origin not allowed", http.StatusForbidden)
-			return
-		}
 	}
 	s.front.ServeHTTP(w, r)
 }

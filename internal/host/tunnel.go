@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/proxy"
@@ -77,11 +78,12 @@ func (s *service) buildProxy(c *config.Proxy) error {
 	}
 	pc := proxy.Config{
 		Backends: set, Upgrade: c.Upgrade, Host: c.Host, StripPrefix: c.StripPrefix, AddPrefix: c.AddPrefix, Header: header,
+		Peer: func(r *http.Request) string { return clientip.Peer(r.Context()) }, Scheme: clientip.Scheme,
 		ReadTimeout: c.ResponseTimeout.OrNever(), IdleTimeout: c.TunnelIdle.Value(), MaxLife: c.TunnelLife.Value(), Log: s.log,
 	}
 	switch c.Forwarded {
 	case "append":
-		pc.Forwarding, pc.Trust = proxy.ForwardAppend, func(*http.Request) bool { return true }
+		pc.Forwarding, pc.Trust = proxy.ForwardAppend, func(r *http.Request) bool { return clientip.Trusted(r.Context()) }
 	case "off":
 		pc.Forwarding = proxy.ForwardDrop
 	default:

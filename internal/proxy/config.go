@@ -60,6 +60,10 @@ type Config struct {
 	// Trust reports whether the peer that sent r may say who the client is. nil = nobody may.
 	Trust func(r *http.Request) bool
 
+	// Peer returns the address of the other end of the connection, and Scheme what the client speaks, "http" or "https", for
+	// requests whose RemoteAddr is that of the client behind a trusted peer. nil = RemoteAddr, and whether there is TLS.
+	Peer, Scheme func(r *http.Request) string
+
 	// ReadTimeout is how long a backend may say nothing, counted from the end of the request body, and
 	// WriteTimeout how long it may take nothing of that body. Then the answer is 504, or, where an answer is
 	// under way already, the connection is cut. 0 = 60 s, negative = no limit. Tunnels have neither.

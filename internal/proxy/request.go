@@ -195,6 +195,7 @@ func (p *Proxy) forward(h http.Header, in *http.Request) {
 		return
 	}
 	var before, forwarded []string
+	hop := in.RemoteAddr
 	if p.c.Forwarding == ForwardAppend && p.c.Trust != nil && p.c.Trust(in) {
 		for name, values := range in.Header {
 			if name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
@@ -202,13 +203,19 @@ func (p *Proxy) forward(h http.Header, in *http.Request) {
 			}
 		}
 		before, forwarded = in.Header["X-Forwarded-For"], in.Header["Forwarded"]
+		if p.c.Peer != nil {
+			hop = p.c.Peer(in) // the client is named by what came
+		}
 	}
-	peer, _, err := net.SplitHostPort(in.RemoteAddr)
+	peer, _, err := net.SplitHostPort(hop)
 	if err != nil {
 		peer = "" // a Unix socket
 	}
 	proto := "http"
-	if in.TLS != nil {
+	switch {
+	case p.c.Scheme != nil:
+		proto = p.c.Scheme(in)
+	case in.TLS != nil:
 		proto = "https"
 	}
 	// Where one of the two ways to say it came alone, the other one would begin in the middle.
