@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -283,6 +284,43 @@ func TestSessionsThatStallDoNotHoldUpOthers(t *testing.T) {
 			t.Fatal("the programs of clients that are gone run on")
 		}
 	}
+}
+
+func TestClientsThatDoNotReadHoldUpTheirProgramsAlone(t *testing.T) {
+	h, _ := run(t, routes(stdioRoute("/yes", "yes"), stdioRoute("/echo", "cat")))
+	c := plain(t, h)
+	var stalled []*h2test.Stream
+	for range 10 {
+		s := c.Connect("/yes")
+		stalled = append(stalled, s)
+		for start := time.Now(); s.Pending() < 65535; time.Sleep(time.Millisecond) {
+			if time.Since(start) > h2test.Timeout {
+				t.Fatalf("%d bytes came", s.Pending())
+			}
+		}
+	}
+	before := heap()
+	time.Sleep(300 * time.Millisecond) // yes would have written a gigabyte
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("memory grew by %d bytes", grown)
+	}
+	ws, _ := connect(t, c, "/echo")
+	if err := echoed(ws, "still here"); err != nil {
+		t.Error(err)
+	}
+	for _, s := range stalled {
+		if n := s.Pending(); n != 65535 {
+			t.Errorf("%d bytes came, more than the window", n)
+		}
+		s.Close()
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestProgramsSeeWhatTheySeeOverHTTP1(t *testing.T) {
