@@ -93,7 +93,11 @@ func TestEverythingAtOnce(t *testing.T) {
 		default:
 			a, b = netPair(t)
 		}
-		ends := [2]*Conn{NewConn(a, nil, Server, "", &o), NewConn(b, nil, Client, "", &o)}
+		var agreed *deflateParams
+		if i%2 == 1 {
+			o.Compression, agreed = &Compression{Window: 4096, PeerWindow: 32768}, new(deflateParams)
+		}
+		ends := [2]*Conn{newConn(a, nil, Server, "", &o, agreed), newConn(b, nil, Client, "", &o, agreed)}
 		garbage := false
 		var all sync.WaitGroup
 		for _, c := range ends {

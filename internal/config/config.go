@@ -237,8 +237,8 @@ type Pool struct {
 	Socket string `toml:"socket" default:"fd0" enum:"fd0,listen-fds"`
 
 	// Where the sockets are: unix:PATH or HOST:PORT on the loopback interface. More processes than one append `-0`, `-1` … to the path, or
-	// count the port up. What answers there already is used, and never stopped. Without this key they are Unix sockets in a
-	// private directory.
+	// count the port up. What answers there already is used, and never stopped. When a reload changes the pool, the new one takes the
+	// path over; a port can only be changed with it. Without this key they are Unix sockets in a private directory.
 	Address string `toml:"address"`
 
 	// All processes accept from one socket, with the scaling static.

@@ -11,10 +11,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,109 +22,10 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"github.com/wspawn/wspawn/fastcgi"
-	"github.com/wspawn/wspawn/internal/browsertest"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/h2test"
-	"github.com/wspawn/wspawn/scgi"
 	"github.com/wspawn/wspawn/wsframe"
 )
-
-// kinds are the routes of everyKind.
-var kinds = []string{"stdio", "cgi", "scgi", "fastcgi", "tunnel", "proxy"}
-
-// everyKind is a configuration with an echo behind each kind of endpoint, and files at the root.
-func everyKind(t *testing.T, root string) *config.Config {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "ws_echo")
-	if out, err := exec.Command("go", "build", "-o", program, "../../examples/ws_echo/ws_echo.go").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	echo := &wsframe.Handler{Endpoint: echoes{}, Options: wsframe.AcceptOptions{
-		AllowOrigin: func(*wsframe.Request) error { return nil }, // what is in front of it has asked
-	}}
-	proxied := httptest.NewServer(echo)
-	t.Cleanup(proxied.Close)
-	t.Cleanup(func() { echo.Shutdown(context.Background()) })
-	fast := &fastcgi.Server{Handler: echo}
-	simple := &scgi.Server{Handler: echo}
-	files := filesRoute("/", root)
-	c := routes(files, stdioRoute("/stdio", "cat"))
-	add := func(path string) *config.Route {
-		r := config.New[config.Route]()
-		r.Path = path
-		c.Route = append(c.Route, r)
-		return r
-	}
-	cgi := add("/cgi")
-	cgi.CGI = config.New[config.CGI]()
-	cgi.CGI.Path, cgi.CGI.Upgrade = config.Path(program), true
-	f := add("/fastcgi")
-	f.FastCGI = config.New[config.FastCGI]()
-	f.FastCGI.Servers, f.FastCGI.Upgrade = []string{accept(t, fast.Serve, fast.Close)}, true
-	s := add("/scgi")
-	s.SCGI = config.New[config.SCGI]()
-	s.SCGI.Servers, s.SCGI.Upgrade = []string{accept(t, simple.Serve, simple.Close)}, true
-	tunnel := add("/tunnel")
-	tunnel.Tunnel = config.New[config.Tunnel]()
-	tunnel.Tunnel.Servers = []string{echoTCP(t)}
-	proxy := add("/proxy")
-	proxy.Proxy = config.New[config.Proxy]()
-	proxy.Proxy.Servers, proxy.Proxy.Upgrade = []string{proxied.Listener.Addr().String()}, true
-	return c
-}
-
-// echoes is an endpoint that sends back what comes.
-type echoes struct{}
-
-func (echoes) Open(context.Context, *wsframe.Request) (wsframe.Session, error) { return echoes{}, nil }
-func (echoes) Abort()                                                          {}
-func (echoes) Run(_ context.Context, c *wsframe.Conn) error {
-	for {
-		op, p, err := c.ReadMessage(nil)
-		if err != nil {
-			return err
-		}
-		c.WriteMessage(op, p)
-	}
-}
-
-// accept lets a server accept connections until the end of the test.
-func accept(t *testing.T, serve func(net.Listener) error, stop func() error) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		serve(ln)
-	}()
-	t.Cleanup(func() {
-		stop()
-		ln.Close()
-		<-ended
-	})
-	return ln.Addr().String()
-}
-
-func echoTCP(t *testing.T) string {
-	var all sync.WaitGroup
-	t.Cleanup(all.Wait)
-	return accept(t, func(ln net.Listener) error {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return err
-			}
-			all.Go(func() {
-				io.Copy(c, c)
-				c.Close()
-			})
-		}
-	}, func() error { return nil })
-}
 
 // connect opens a WebSocket on an HTTP/2 connection.
 func connect(t *testing.T, c *h2test.Client, path string, more ...string) (*wsframe.Conn, *h2test.Stream) {
@@ -283,6 +183,43 @@ func TestSessionsThatStallDoNotHoldUpOthers(t *testing.T) {
 			t.Fatal("the programs of clients that are gone run on")
 		}
 	}
+}
+
+func TestClientsThatDoNotReadHoldUpTheirProgramsAlone(t *testing.T) {
+	h, _ := run(t, routes(stdioRoute("/yes", "yes"), stdioRoute("/echo", "cat")))
+	c := plain(t, h)
+	var stalled []*h2test.Stream
+	for range 10 {
+		s := c.Connect("/yes")
+		stalled = append(stalled, s)
+		for start := time.Now(); s.Pending() < 65535; time.Sleep(time.Millisecond) {
+			if time.Since(start) > h2test.Timeout {
+				t.Fatalf("%d bytes came", s.Pending())
+			}
+		}
+	}
+	before := heap()
+	time.Sleep(300 * time.Millisecond) // yes would have written a gigabyte
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("memory grew by %d bytes", grown)
+	}
+	ws, _ := connect(t, c, "/echo")
+	if err := echoed(ws, "still here"); err != nil {
+		t.Error(err)
+	}
+	for _, s := range stalled {
+		if n := s.Pending(); n != 65535 {
+			t.Errorf("%d bytes came, more than the window", n)
+		}
+		s.Close()
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestProgramsSeeWhatTheySeeOverHTTP1(t *testing.T) {
@@ -513,74 +450,5 @@ func TestUnixSocketsSpeakHTTP2(t *testing.T) {
 	ws, _ := connect(t, plain(t, h), "/")
 	if err := echoed(ws, "hello"); err != nil {
 		t.Error(err)
-	}
-}
-
-// page connects to the paths behind its #, sends, and shows what comes back.
-const page = `<!doctype html><meta charset=utf-8><title>echo</title><link rel=icon href=data:,><ul></ul><script>
-const paths = location.hash.slice(1).split(",")
-window.left = paths.length
-for (const path of paths) {
-	const say = text => {
-		document.querySelector("ul").appendChild(document.createElement("li")).textContent = path + ": " + text
-		left--
-	}
-	const ws = new WebSocket("wss://" + location.host + "/" + path)
-	let got = "", opened = false
-	ws.binaryType = "arraybuffer"
-	ws.onopen = () => { opened = true; ws.send("grüße von " + path) }
-	ws.onmessage = async e => {
-		got += typeof e.data == "string" ? e.data : new TextDecoder().decode(e.data)
-		if (got == "grüße von " + path) ws.close(1000)
-	}
-	ws.onclose = e => say(got + " " + e.code + " " + e.wasClean)
-}
-</script>`
-
-func TestBrowserUsesOneHTTP2ConnectionForEveryEndpoint(t *testing.T) {
-	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "index.html"), []byte(page), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	c := everyKind(t, root)
-	l := config.New[config.Listener]()
-	l.Address, l.SelfSigned = "127.0.0.1:0", true
-	c.Listen, c.Listener = nil, []*config.Listener{l}
-	h, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	seen := map[string]string{} // path: connection
-	next := h.listeners[0].server.Handler
-	h.listeners[0].server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get(":protocol") == "websocket" && r.Method == http.MethodConnect && r.ProtoMajor == 2 {
-			mu.Lock()
-			seen[r.URL.Path] = r.RemoteAddr
-			mu.Unlock()
-		}
-		next.ServeHTTP(w, r)
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx, context.Background()) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	p := browsertest.New(t).Open(t, h.URLs("http")[0]+"#"+strings.Join(kinds, ","))
-	p.Wait("left == 0")
-	got := strings.Split(p.Text("ul"), "\n")
-	mu.Lock()
-	defer mu.Unlock()
-	for _, kind := range kinds {
-		if want := kind + ": grüße von " + kind + " 1000 true"; !slices.Contains(got, want) {
-			t.Errorf("%s: the page shows %q", kind, got)
-		}
-		if seen["/"+kind] == "" || seen["/"+kind] != seen["/stdio"] {
-			t.Errorf("%s: extended CONNECT came over %v", kind, seen)
-		}
 	}
 }

@@ -91,6 +91,8 @@ func (a *attack) close() {
 const request = "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: " + attackers + "\r\n%s\r\n"
 
+const askDeflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+
 // session opens a WebSocket. The server may refuse it with a status.
 func (a *attack) session(ctx context.Context, path, more string) (net.Conn, *bufio.Reader, error) {
 	c, err := a.dial(ctx)
