@@ -41,7 +41,11 @@ all is well and 1 when not.`,
 			if show {
 				return config.Print(cmd.OutOrStdout(), c)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: all is well: %d routes\n", file, len(c.Route))
+			routes := "1 route"
+			if n := len(c.Route); n != 1 {
+				routes = fmt.Sprint(n, " routes")
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: all is well: %s\n", file, routes)
 			return nil
 		},
 	}

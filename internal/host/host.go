@@ -241,7 +241,7 @@ func (h *Host) stop(ctx context.Context) error {
 	h.mu.Unlock()
 	for _, l := range listeners {
 		l.Close()
-		l.fresh.close()
+		l.waiting.close()
 	}
 	var stopping sync.WaitGroup
 	errs := make([]error, len(services))

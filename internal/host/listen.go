@@ -46,7 +46,7 @@ type listener struct {
 	net.Listener
 	c       *config.Listener
 	server  *http.Server
-	fresh   fresh
+	waiting waiting
 	tls     atomic.Pointer[secured] // nil: no TLS
 	serving bool                    // belongs to Host.mu
 	closed  atomic.Bool
@@ -154,7 +154,7 @@ func (h *Host) newListener(lc *config.Listener) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln, c: lc}
+	l := &listener{Listener: ln, c: lc, waiting: waiting{max: maxWaiting()}}
 	var handler http.Handler = h
 	if lc.Redirect != "" {
 		handler = redirect(lc.Redirect)
@@ -164,7 +164,7 @@ func (h *Host) newListener(lc *config.Listener) (*listener, error) {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         l.fresh.track,
+		ConnState:         l.waiting.track,
 		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http2Config,
@@ -233,7 +233,7 @@ func (h *Host) dropListeners(listeners, kept []*listener) {
 		}
 		l.Close()
 		if l.serving {
-			l.fresh.close()
+			l.waiting.close()
 			h.serving.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), idleTimeout)
 				defer cancel()

@@ -1,0 +1,59 @@
+package host
+
+import (
+	"net"
+	"net/http"
+	"sync"
+)
+
+// waiting are the connections of a listener on which nothing is being asked: new ones until their request header is
+// complete, and idle ones. Browsers open some in advance, and http.Server.Shutdown waits five seconds for
+// their first request.
+//
+// Limits count sessions, not connections, so that whoever opens those and asks for nothing could take all
+// descriptors. There are at most max of them: one more ends another one, whichever. Who sends a
+// request at once is not there for long enough.
+type waiting struct {
+	max int // set before the first use
+
+	mu    sync.Mutex // guards the field below
+	conns map[net.Conn]struct{}
+}
+
+// maxWaiting leaves room for sessions and programs, and for other listeners.
+func maxWaiting() int { return max(descriptors()/4, 16) }
+
+// track is a hook for http.Server.ConnState.
+func (w *waiting) track(c net.Conn, state http.ConnState) {
+	if other := w.change(c, state); other != nil {
+		other.Close()
+	}
+}
+
+func (w *waiting) change(c net.Conn, state http.ConnState) (over net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if state != http.StateNew && state != http.StateIdle {
+		delete(w.conns, c)
+		return nil
+	}
+	if len(w.conns) >= w.max {
+		for over = range w.conns {
+			break
+		}
+		delete(w.conns, over)
+	}
+	if w.conns == nil {
+		w.conns = make(map[net.Conn]struct{})
+	}
+	w.conns[c] = struct{}{}
+	return over
+}
+
+func (w *waiting) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.conns {
+		c.Close()
+	}
+}
