@@ -92,6 +92,9 @@ func newConn(nc net.Conn, buffered []byte, role Role, protocol string, o *Option
 	c.out.Init(nc)
 	c.out.Timeout = max(o.writeTimeout(), 0)
 	c.parser = Parser{Role: role, MaxFrame: o.MaxFrame, MaxMessage: o.MaxMessage, MaxFragments: o.MaxFragments}
+	if o.NewMeter != nil {
+		c.parser.meter = o.NewMeter()
+	}
 	c.batch.c = c
 	c.compress(agreed)
 	c.startKeepalive()

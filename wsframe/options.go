@@ -55,6 +55,10 @@ type Options struct {
 	// value no limit.
 	WriteTimeout time.Duration
 
+	// NewMeter makes what bounds how fast the peer of a new connection may send; nil, also as its result, means that the
+	// far side's taking is the only bound.
+	NewMeter func() Meter
+
 	// OnPing is called for each received ping, before it is answered; true suppresses the answer.
 	// OnPong is called for each received pong. Both run in the goroutine that reads and must not
 	// block; the payload is valid during the call. Optional.
@@ -85,4 +89,12 @@ func orDuration(d, def time.Duration) time.Duration {
 		return def
 	}
 	return d
+}
+
+// A Meter bounds how fast a peer may send.
+type Meter interface {
+	// Take is called for the header of each data frame, with 1 for the first of a message and 0 for the others, and the
+	// length of its payload. False ends the connection with 1008. It must not block, and is for one
+	// goroutine at a time.
+	Take(messages, bytes int) bool
 }

@@ -40,6 +40,8 @@ type Parser struct {
 	// section 6). What such a message contains is not looked at: neither UTF-8 nor MaxMessage is checked.
 	RSV1 bool
 
+	meter Meter // nil: everything may pass
+
 	err    *CloseError
 	closed bool // a Close frame has come
 
@@ -260,6 +262,8 @@ func (d *Parser) admit(op Opcode, length int64, rsv1 bool) bool {
 		d.err = tooBig("message of at least %d bytes, the limit is %d", d.size+min(length, maxMessage), maxMessage)
 	case maxFragments >= 0 && d.fragments >= maxFragments:
 		d.err = tooBig("message of more than %d fragments", int64(maxFragments))
+	case d.meter != nil && !d.meter.Take(started(op), int(length)):
+		d.err = &CloseError{Code: ClosePolicy, Reason: "too many messages in too little time"}
 	default:
 		if op != OpContinuation {
 			d.message, d.rsv1 = op, rsv1
@@ -269,6 +273,14 @@ func (d *Parser) admit(op Opcode, length int64, rsv1 bool) bool {
 		return true
 	}
 	return false
+}
+
+// started counts the messages that a frame begins.
+func started(op Opcode) int {
+	if op == OpContinuation {
+		return 0
+	}
+	return 1
 }
 
 func tooBig(format string, args ...any) *CloseError {

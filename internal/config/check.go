@@ -329,6 +329,9 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	if r.WebSocket.MaxFragments < 0 {
 		p.addf(at+".websocket.max_fragments", "negative limit")
 	}
+	if r.WebSocket.MessageRate < 0 {
+		p.addf(at+".websocket.message_rate", "negative limit")
+	}
 	if r.Auth != nil {
 		r.Auth.check(c, p, at+".auth")
 	}

@@ -166,6 +166,8 @@ ping = "30s"
 ping_grace = "10s"
 close_timeout = "5s"
 write_timeout = "1m"
+message_rate = 0
+byte_rate = 0
 
 [route.files]
 root = "www"

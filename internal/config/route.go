@@ -100,6 +100,12 @@ type WebSocket struct {
 	// How long a client may take no data.
 	WriteTimeout Duration `toml:"write_timeout" default:"60s"`
 
+	// Messages of a client in a second, in the long run; more end the session with 1008. 0 is no limit.
+	MessageRate float64 `toml:"message_rate"`
+
+	// Bytes of a client in a second, in the long run; more end the session with 1008. 0 is no limit.
+	ByteRate Size `toml:"byte_rate"`
+
 	// Compress messages for clients that can do it (permessage-deflate). Who sends secrets and what an attacker chose in one message
 	// lets the attacker guess the secret by its length.
 	Compression *Compression `toml:"compression"`

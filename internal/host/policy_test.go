@@ -3,6 +3,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -231,4 +232,32 @@ func TestEachAddressHasItsLimits(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+func TestClientsThatSendTooMuchAreClosed(t *testing.T) {
+	for name, change := range map[string]func(*config.WebSocket){
+		"messages": func(w *config.WebSocket) { w.MessageRate = 5 },
+		"bytes":    func(w *config.WebSocket) { w.ByteRate, w.MaxMessage = 100, 100 },
+	} {
+		r := stdioRoute("/", "cat")
+		change(&r.WebSocket)
+		h, _ := run(t, routes(r))
+		c := dial(t, h, "/", nil)
+		for range 3 {
+			echo(t, c, "slowly")
+		}
+		go func() {
+			for c.WriteMessage(wsframe.OpText, []byte("much more than anybody asked for")) == nil {
+			}
+		}()
+		for {
+			if _, _, err := c.ReadMessage(nil); err != nil {
+				var e *wsframe.CloseError
+				if !errors.As(err, &e) || e.Code != wsframe.ClosePolicy {
+					t.Errorf("%s: %v", name, err)
+				}
+				break
+			}
+		}
+	}
 }

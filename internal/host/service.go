@@ -122,12 +122,17 @@ func (s *service) terminate(f framing.Options, make func(framing.Options) wsfram
 	if err != nil {
 		return err
 	}
+	options := s.r.WebSocket.Options()
+	if w := &s.r.WebSocket; w.MessageRate > 0 || w.ByteRate > 0 {
+		flow := limit.Flow{Messages: w.MessageRate, Bytes: float64(w.ByteRate), ByteBurst: 2 * max(int64(w.MaxMessage), int64(w.ByteRate))}
+		options.NewMeter = func() wsframe.Meter { return flow.Meter() }
+	}
 	memory := trim.New()
 	s.closers = append(s.closers, memory.Stop)
 	s.websocket = &wsframe.Handler{
 		Endpoint: limit.Endpoint(protocols),
 		Options: wsframe.AcceptOptions{
-			Options: s.r.WebSocket.Options(), Header: s.header,
+			Options: options, Header: s.header,
 			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
 		},
 		Log:     s.log,
