@@ -326,6 +326,13 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	}
 	_, err := Headers(r.Headers)
 	p.add(at+".headers", err)
+	_, err = Headers(r.HandshakeHeaders)
+	p.add(at+".handshake_headers", err)
+	_, err = Headers(r.ErrorHeaders)
+	p.add(at+".error_headers", err)
+	if l := r.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 {
+		p.addf(at+".limits", "negative limit")
+	}
 	if r.WebSocket.MaxFragments < 0 {
 		p.addf(at+".websocket.max_fragments", "negative limit")
 	}
@@ -346,6 +353,7 @@ func (r *Route) check(c *Config, p *problems, at string) {
 			if !token(x.Name) {
 				p.addf(fmt.Sprintf("%s.protocols[%d].name", at, i), "%q is not a token", x.Name)
 			}
+			x.check(c, r, p, fmt.Sprintf("%s.protocols[%d].program", at, i))
 		}
 	}
 	if z := r.WebSocket.Compression; z != nil {
@@ -480,6 +488,17 @@ func same(a, b string) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
+func (x *Protocol) check(c *Config, r *Route, p *problems, at string) {
+	known(p, at, "program", x.Program, c.Program)
+	switch g := c.Program[x.Program]; {
+	case x.Program == "":
+	case r.Stdio == nil || r.Stdio.Programs != "":
+		p.addf(at, "is for stdio with one program")
+	case g != nil && len(g.Command) == 0:
+		p.addf(at, "%q has no command", x.Program)
+	}
+}
+
 // Serves says what answers the route, in a few words.
 func (r *Route) Serves(c *Config) (key, what string) {
 	target := func(t *Target) string {
@@ -554,6 +573,9 @@ func (r *Route) Uses(c *Config) (programs map[string]*Program, pools map[string]
 	}
 	if r.Auth != nil && r.Auth.Hook != nil {
 		programs[r.Auth.Hook.Program] = c.Program[r.Auth.Hook.Program]
+	}
+	for _, x := range r.Protocols {
+		programs[x.Program] = c.Program[x.Program]
 	}
 	switch {
 	case r.Stdio != nil:

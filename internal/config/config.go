@@ -86,6 +86,21 @@ type Limits struct {
 	Waiting int `toml:"waiting" default:"1000"`
 }
 
+// RouteLimits bound the sessions of one route, beside those of the server.
+type RouteLimits struct {
+	// Sessions at once; 0 is no limit.
+	Sessions int `toml:"sessions"`
+
+	// Sessions of one address at once; 0 is no limit.
+	SessionsPerAddress int `toml:"sessions_per_address"`
+
+	// New sessions in a second, in the long run; 0 is no limit.
+	Rate float64 `toml:"rate"`
+
+	// New sessions of one address in a second, in the long run; 0 is no limit.
+	RatePerAddress float64 `toml:"rate_per_address"`
+}
+
 // Listener is an address with settings of its own.
 type Listener struct {
 	// Where to listen: HOST:PORT, unix:PATH, or systemd:NAME for a socket that systemd passes under that name. Port 0 is any free

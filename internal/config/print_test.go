@@ -157,6 +157,12 @@ require_origin = false
 default_protocol = "text"
 console = "off"
 
+[route.limits]
+sessions = 0
+sessions_per_address = 0
+rate = 0
+rate_per_address = 0
+
 [route.websocket]
 max_message = "1M"
 max_frame = 0

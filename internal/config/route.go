@@ -43,6 +43,15 @@ type Route struct {
 	// Lines for every answer, as "Name: value".
 	Headers []string `toml:"headers"`
 
+	// Lines for the answer that opens a WebSocket (101) alone.
+	HandshakeHeaders []string `toml:"handshake_headers"`
+
+	// Lines for refusals and errors (400 and more) alone.
+	ErrorHeaders []string `toml:"error_headers"`
+
+	// What the clients of this route may take.
+	Limits RouteLimits `toml:"limits"`
+
 	// Who may come, and with which name. Without it, everybody.
 	Auth *Auth `toml:"auth"`
 
@@ -72,6 +81,9 @@ type Protocol struct {
 
 	// How messages lie in the stream, if it differs from that of other clients.
 	Framing string `toml:"framing" enum:"lines,null,length,json,raw"`
+
+	// The name of a `[program.NAME]` that is run instead, with stdio.
+	Program string `toml:"program"`
 }
 
 // WebSocket has the limits and times of the protocol.

@@ -261,3 +261,52 @@ func TestClientsThatSendTooMuchAreClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestEachRouteHasItsLimitsAndHeaders(t *testing.T) {
+	limited := stdioRoute("/limited", "cat")
+	limited.Limits.Sessions = 1
+	limited.Headers, limited.HandshakeHeaders, limited.ErrorHeaders = []string{"X-All: 1"}, []string{"X-Open: 2"}, []string{"X-Error: 3"}
+	h, _ := run(t, routes(limited, stdioRoute("/other", "cat")))
+	base := strings.TrimSuffix(h.URLs("ws")[0], "/")
+	c, resp, err := wsframe.Dial(t.Context(), base+"/limited", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func(resp *http.Response, want string) {
+		t.Helper()
+		if got := resp.Header.Get("X-All") + resp.Header.Get("X-Open") + resp.Header.Get("X-Error"); got != want {
+			t.Errorf("status %d: headers %q, want %q", resp.StatusCode, got, want)
+		}
+	}
+	has(resp, "12")
+	_, resp, err = wsframe.Dial(t.Context(), base+"/limited", nil)
+	if err == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+		t.Fatalf("a second session: %v", err)
+	}
+	has(resp, "3")
+	dial(t, h, "/other", nil)
+	c.Close(wsframe.CloseNormal, "")
+	eventually(t, "there is room again", func() bool {
+		c, _, err := wsframe.Dial(t.Context(), base+"/limited", nil)
+		if err == nil {
+			c.CloseNow()
+		}
+		return err == nil
+	})
+	eventually(t, "nothing is counted any more", func() bool { return h.limiter.Stats().Sessions == 1 })
+}
+
+func TestSubprotocolsChooseTheProgram(t *testing.T) {
+	c := routes(stdioRoute("/", "cat"))
+	c.Program = map[string]*config.Program{"other": config.New[config.Program]()}
+	c.Program["other"].Command = []string{"sed", "-u", "s/^/other /"}
+	c.Route[0].Protocols = []*config.Protocol{{Name: "plain"}, {Name: "special", Program: "other"}}
+	h, _ := run(t, c)
+	for protocol, want := range map[string]string{"plain": "x", "special": "other x"} {
+		conn := dial(t, h, "/", &wsframe.DialOptions{Protocols: []string{protocol}})
+		conn.WriteMessage(wsframe.OpText, []byte("x"))
+		if got := read(t, conn); got != want {
+			t.Errorf("%s: %q, want %q", protocol, got, want)
+		}
+	}
+}

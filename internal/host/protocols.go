@@ -16,11 +16,16 @@ type protocols struct {
 	endpoints map[string]wsframe.Endpoint
 }
 
-func newProtocols(r *config.Route, f framing.Options, endpoint func(framing.Options) wsframe.Endpoint) (*protocols, error) {
+// An endpointMaker makes the endpoint for a framing, and for what a subprotocol says beyond it; nil: it is for clients
+// without one.
+type endpointMaker func(framing.Options, *config.Protocol) (wsframe.Endpoint, error)
+
+func newProtocols(r *config.Route, f framing.Options, endpoint endpointMaker) (*protocols, error) {
 	p := &protocols{endpoints: make(map[string]wsframe.Endpoint)}
 	if len(r.Protocols) == 0 {
-		p.otherwise = endpoint(f)
-		return p, nil
+		var err error
+		p.otherwise, err = endpoint(f, nil)
+		return p, err
 	}
 	mode, err := subprotocol.ParseMode(r.DefaultProtocol)
 	if err != nil {
@@ -40,10 +45,14 @@ func newProtocols(r *config.Route, f framing.Options, endpoint func(framing.Opti
 			}
 		}
 		entries = append(entries, entry)
-		p.endpoints[x.Name] = endpoint(own)
+		if p.endpoints[x.Name], err = endpoint(own, x); err != nil {
+			return nil, err
+		}
 	}
 	f.Binary, f.OtherType = mode == subprotocol.Binary, framing.Pass
-	p.otherwise = endpoint(f)
+	if p.otherwise, err = endpoint(f, nil); err != nil {
+		return nil, err
+	}
 	p.table, err = subprotocol.New(mode, entries...)
 	return p, err
 }

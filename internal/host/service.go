@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,16 +28,17 @@ const ConsolePath = ".wspawn/"
 // A service answers the requests of one route: WebSockets by an endpoint, all others by files or the
 // console, or everything by a gateway.
 type service struct {
-	c       *config.Config
-	r       *config.Route
-	o       *Options
-	shared  *shared
-	log     *slog.Logger
-	local   bool   // only this machine can connect
-	key     string // what it was made of
-	header  http.Header
-	console string // its path, or ""
-	watched string // the file of the program, with Watch
+	c           *config.Config
+	r           *config.Route
+	o           *Options
+	shared      *shared
+	log         *slog.Logger
+	local       bool        // only this machine can connect
+	key         string      // what it was made of
+	header      http.Header // of all answers
+	errorHeader http.Header // of refusals and errors
+	console     string      // its path, or ""
+	watched     string      // the file of the program, with Watch
 
 	answer    http.Handler     // answers everything
 	websocket *wsframe.Handler // nil: the route speaks no WebSocket itself
@@ -86,8 +88,15 @@ func (s *service) build() error {
 	s.buildConsole()
 	s.answer = http.HandlerFunc(s.dispatch)
 	if s.r.Auth != nil {
-		s.answer, err = s.guard(s.r.Auth, s.answer)
+		if s.answer, err = s.guard(s.r.Auth, s.answer); err != nil {
+			return err
+		}
 	}
+	if l := s.r.Limits; l != (config.RouteLimits{}) {
+		all := config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress}
+		s.answer = &limit.Handler{Limiter: limit.New(limits(&all)), Next: s.answer, Log: s.log}
+	}
+	s.errorHeader, err = config.Headers(s.r.ErrorHeaders)
 	return err
 }
 
@@ -113,10 +122,17 @@ func (s *service) buildEndpoint() error {
 
 // terminate makes the handler of an endpoint for which wspawn speaks WebSocket. make returns the endpoint for a
 // framing: f, or what a subprotocol makes of it.
-func (s *service) terminate(f framing.Options, make func(framing.Options) wsframe.Endpoint) error {
+func (s *service) terminate(f framing.Options, make endpointMaker) error {
 	var err error
 	if s.policy, err = s.origins(); err != nil {
 		return err
+	}
+	handshake, err := config.Headers(s.r.HandshakeHeaders)
+	if err != nil {
+		return err
+	}
+	for name, values := range s.header {
+		handshake[name] = append(slices.Clone(values), handshake[name]...)
 	}
 	protocols, err := newProtocols(s.r, f, make)
 	if err != nil {
@@ -132,7 +148,7 @@ func (s *service) terminate(f framing.Options, make func(framing.Options) wsfram
 	s.websocket = &wsframe.Handler{
 		Endpoint: limit.Endpoint(protocols),
 		Options: wsframe.AcceptOptions{
-			Options: options, Header: s.header,
+			Options: options, Header: handshake,
 			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
 		},
 		Log:     s.log,
@@ -223,6 +239,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	if len(s.errorHeader) > 0 {
+		w = &errorWriter{ResponseWriter: w, header: s.errorHeader}
+	}
 	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
 	// lets them read a WebSocket.
 	if s.policy != nil && r.Header.Get("Upgrade") != "" {
@@ -233,6 +252,24 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.answer.ServeHTTP(w, r)
 }
+
+// An errorWriter adds lines to answers that are refusals or errors.
+type errorWriter struct {
+	http.ResponseWriter
+	header http.Header
+}
+
+func (w *errorWriter) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		for name, values := range w.header {
+			w.Header()[name] = values
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // refuse answers a request of a foreign origin.
 func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -31,10 +31,18 @@ func (s *service) buildStdio(c *config.Stdio) error {
 	if err != nil {
 		return err
 	}
-	return s.terminate(options.Options, func(f framing.Options) wsframe.Endpoint {
-		o := options
+	return s.terminate(options.Options, func(f framing.Options, x *config.Protocol) (wsframe.Endpoint, error) {
+		o, find := options, find
 		o.Options = f
-		return &stdio.Endpoint{Spawner: s.shared.programs, Resolve: find, Options: o, Log: s.log}
+		if x != nil && x.Program != "" {
+			own := *c
+			own.Program, own.Command, own.Spare = x.Program, nil, 0
+			var err error
+			if find, err = s.command(&own); err != nil {
+				return nil, err
+			}
+		}
+		return &stdio.Endpoint{Spawner: s.shared.programs, Resolve: find, Options: o, Log: s.log}, nil
 	})
 }
 

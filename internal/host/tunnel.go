@@ -37,10 +37,10 @@ func (s *service) buildTunnel(c *config.Tunnel) error {
 		dial = tunnel.Backends(set, header)
 	}
 	var last *tunnel.Endpoint
-	err = s.terminate(*f, func(f framing.Options) wsframe.Endpoint {
+	err = s.terminate(*f, func(f framing.Options, _ *config.Protocol) (wsframe.Endpoint, error) {
 		last = &tunnel.Endpoint{Dial: dial, Options: o, Log: s.log}
 		last.Framing = &f
-		return last
+		return last, nil
 	})
 	if err == nil && o.Protocols && f.Framing == framing.Raw {
 		s.websocket.Select = last.Select
@@ -60,10 +60,10 @@ func (s *service) buildTerminated(c *config.Terminated, r *config.Responder, a t
 	vars := a.Vars
 	a.Vars = func(r *http.Request) (cgi.Vars, error) { return vars(cut(s.r.Path, r)) }
 	a.MaxHeader, a.ReadTimeout = int(r.MaxResponseHeader), r.ResponseTimeout.Value()
-	return s.terminate(framing.Options{Framing: kind, Binary: c.Binary}, func(f framing.Options) wsframe.Endpoint {
+	return s.terminate(framing.Options{Framing: kind, Binary: c.Binary}, func(f framing.Options, _ *config.Protocol) (wsframe.Endpoint, error) {
 		e := a.Endpoint(tunnel.Options{Framing: &f})
 		e.Log = s.log
-		return e
+		return e, nil
 	})
 }
 

@@ -38,7 +38,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.Write(w)
 		return
 	}
-	held := &hold{release: release}
+	// Behind another Handler, which counts the same session: both let go of it together.
+	outer := Keep(r.Context())
+	held := &hold{release: func() { release(); outer() }}
 	defer held.end()
 	h.Next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, held)))
 }
