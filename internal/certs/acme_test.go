@@ -102,13 +102,13 @@ func TestCertificateOfAnAuthority(t *testing.T) {
 	}
 	defer s.Close()
 
-	get := func(other *x509.Certificate) *x509.Certificate {
+	get := func(before *x509.Certificate) *x509.Certificate { // which is not good for longer
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		defer cancel()
 		for {
 			cert, err := shake(t, address, &tls.Config{ServerName: "ws.example.test", RootCAs: roots})
-			if err == nil && (other == nil || cert.SerialNumber.Cmp(other.SerialNumber) != 0) {
+			if err == nil && (before == nil || cert.NotAfter.After(before.NotAfter)) {
 				return cert
 			}
 			select {
@@ -119,8 +119,5 @@ func TestCertificateOfAnAuthority(t *testing.T) {
 		}
 	}
 	first := get(nil)
-	second := get(first) // renewed
-	if !second.NotAfter.After(first.NotAfter) {
-		t.Errorf("the new one ends %v, the old one %v", second.NotAfter, first.NotAfter)
-	}
+	get(first) // it is renewed while it is good
 }
