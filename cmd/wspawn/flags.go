@@ -391,7 +391,7 @@ func forServices(names []string) string {
 // flagOf names the flags of keys that are called otherwise in a file.
 var flagOf = map[string]string{
 	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
-	"subprotocols": "subprotocol", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
+	"subprotocols": "subprotocol", "client_ca": "tls-client-ca", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
 	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group, --nice, --limit, --cgroup, --pipe-size",
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -141,6 +142,7 @@ func (h *Host) Run(ctx, now context.Context) error {
 	drain, cancel := context.WithTimeout(now, time.Duration(drainTime))
 	defer cancel()
 	stopErr := h.stop(drain)
+	h.logRefused()
 	h.serving.Wait()
 	return errors.Join(err, stopErr)
 }
@@ -262,6 +264,18 @@ func (h *Host) stop(ctx context.Context) error {
 		l.closeCerts()
 	}
 	return err
+}
+
+// logRefused says how many sessions were refused since the start, by reason, if any were.
+func (h *Host) logRefused() {
+	var attrs []slog.Attr
+	stats := h.limiter.Stats()
+	for _, reason := range slices.Sorted(maps.Keys(stats.Refused)) {
+		attrs = append(attrs, slog.Uint64(reason, stats.Refused[reason]))
+	}
+	if len(attrs) > 0 {
+		h.log.LogAttrs(context.Background(), slog.LevelInfo, "sessions refused since the start", attrs...)
+	}
 }
 
 func (h *Host) closeListeners() {
