@@ -1,0 +1,131 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/wspawn/wspawn/internal/clientip"
+)
+
+// DefaultListen is reachable from this machine only.
+const DefaultListen = "127.0.0.1:8080"
+
+// Listeners returns all of them, those of Listen included.
+func (c *Config) Listeners() []*Listener {
+	listen := c.Listen
+	if len(listen)+len(c.Listener) == 0 {
+		listen = []string{DefaultListen}
+	}
+	all := make([]*Listener, len(listen), len(listen)+len(c.Listener))
+	for i, addr := range listen {
+		all[i] = New[Listener]()
+		all[i].Address = addr
+	}
+	return append(all, c.Listener...)
+}
+
+func (c *Config) checkListeners(p *problems) {
+	seen := make(map[string]bool)
+	for i, l := range c.Listeners() {
+		setting := fmt.Sprintf("listener[%d]", i-len(c.Listen))
+		address := setting + ".address"
+		if i < len(c.Listen) {
+			setting, address = "listen", "listen"
+		}
+		p.add(address, checkAddress(l.Address))
+		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+			p.addf(address, "%q is given twice", l.Address)
+		}
+		seen[l.Address] = true
+		l.check(p, setting)
+	}
+}
+
+// Secure reports whether the listener speaks TLS.
+func (l *Listener) Secure() bool {
+	return l.Certificate != "" || len(l.Certificates) > 0 || l.SelfSigned || l.ACME != nil
+}
+
+func (l *Listener) check(p *problems, at string) {
+	if (l.Certificate == "") != (l.Key == "") {
+		p.addf(at+".certificate", "a certificate needs its key and the other way round: give both")
+	} else {
+		checkPair(p, at, l.Certificate, l.Key)
+	}
+	for i, c := range l.Certificates {
+		checkPair(p, fmt.Sprintf("%s.certificates[%d]", at, i), c.Certificate, c.Key)
+	}
+	p.add(at+".client_ca", readable(l.ClientCA))
+	if l.ClientCA != "" && !l.Secure() {
+		p.addf(at+".client_ca", "is for TLS: give a certificate as well")
+	}
+	if l.Redirect != "" && l.Redirect != "https" {
+		if u, err := url.Parse(l.Redirect); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.HasSuffix(l.Redirect, "/") {
+			p.addf(at+".redirect", "%q is neither https nor a URL like https://example.com, without a slash at its end", l.Redirect)
+		}
+	}
+	_, err := clientip.ParsePeers(l.ProxyProtocol)
+	p.add(at+".proxy_protocol", err)
+	if !strings.HasPrefix(l.Address, "unix:") {
+		if l.Mode != "" {
+			p.addf(at+".mode", "is for Unix sockets")
+		}
+		if l.Owner != "" {
+			p.addf(at+".owner", "is for Unix sockets")
+		}
+	}
+}
+
+func checkPair(p *problems, at string, certificate, key Path) {
+	if certificate == "" || key == "" {
+		return
+	}
+	err1, err2 := readable(certificate), readable(key)
+	p.add(at+".certificate", err1)
+	p.add(at+".key", err2)
+	if err1 == nil && err2 == nil {
+		_, err := tls.LoadX509KeyPair(string(certificate), string(key))
+		p.add(at+".certificate", err)
+	}
+}
+
+func checkAddress(addr string) error {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if path == "" {
+			return errors.New(`"unix:" needs a path behind it`)
+		}
+		return nil
+	}
+	if name, ok := strings.CutPrefix(addr, "systemd:"); ok && name != "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT or unix:PATH (IPv6 as [::1]:8080)", addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q has no port from 0 to 65535", addr)
+	}
+	return nil
+}
+
+// Files returns the files whose content is part of the configuration, beside those that it was read from.
+func (c *Config) Files() []string {
+	var files []string
+	for _, l := range c.Listener {
+		for _, c := range append([]*Certificate{{Certificate: l.Certificate, Key: l.Key}}, l.Certificates...) {
+			if c.Certificate != "" {
+				files = append(files, string(c.Certificate), string(c.Key))
+			}
+		}
+		if l.ClientCA != "" {
+			files = append(files, string(l.ClientCA))
+		}
+	}
+	return files
+}
