@@ -135,7 +135,7 @@ func Look(name, dir string) (string, error) {
 		e.text = "the name is empty"
 		return "", e
 	}
-	if hasSeparator(name) {
+	if hasSeparator(name) || name == "." || name == ".." {
 		path := name
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)

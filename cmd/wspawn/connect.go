@@ -103,7 +103,7 @@ func connectError(err error) error {
 	if !ok {
 		return err
 	}
-	printError(e)
+	printError(e, false)
 	if e.Hint != "" {
 		fmt.Fprintf(os.Stderr, "wspawn: %s\n", e.Hint)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -418,6 +419,11 @@ func (f *serveFlags) translate(err error) error {
 	case last == "servers":
 		last = keys[len(keys)-2]
 	case last == "command":
+		if argv := f.stdio.Command; len(argv) > 0 {
+			if fi, err := os.Stat(argv[0]); err == nil && fi.IsDir() {
+				return fmt.Errorf("command: %s is a directory: to serve the programs in it, use --dir %[1]s", argv[0])
+			}
+		}
 		return fmt.Errorf("command: %w", p.Err)
 	}
 	name, other := flagOf[last]

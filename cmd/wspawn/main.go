@@ -60,13 +60,13 @@ func run() int {
 		exit = &exitError{exitFailure, err}
 	}
 	if exit.err != nil {
-		printError(exit.err)
+		printError(exit.err, exit.code == exitUsage)
 	}
 	return exit.code
 }
 
-// printError prints one line for each thing that is wrong.
-func printError(err error) {
+// printError prints one line for each thing that is wrong. serving says that a server would have been started.
+func printError(err error, serving bool) {
 	var many *multierror.Error
 	if !errors.As(err, &many) {
 		fmt.Fprintf(os.Stderr, "wspawn: %v\n", err)
@@ -76,7 +76,11 @@ func printError(err error) {
 		fmt.Fprintf(os.Stderr, "wspawn: %v\n", e)
 	}
 	if len(many.Errors) > 1 {
-		fmt.Fprintf(os.Stderr, "wspawn: %d problems; nothing was started\n", len(many.Errors))
+		what := ""
+		if serving {
+			what = "; nothing was started"
+		}
+		fmt.Fprintf(os.Stderr, "wspawn: %d problems%s\n", len(many.Errors), what)
 	}
 }
 

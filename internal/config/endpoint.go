@@ -295,6 +295,9 @@ func (t *Tunnel) Options() (*framing.Options, error) {
 }
 
 func (t *Tunnel) check(c *Config, p *problems, at string) {
+	if t.ProxyProtocol < 0 || t.ProxyProtocol > 2 {
+		p.addf(at+".proxy_protocol", "there is no version %d: use 1 or 2, or 0 for none", t.ProxyProtocol)
+	}
 	if t.Tokens == "" {
 		t.Target.check(c, p, at)
 		return
