@@ -206,8 +206,11 @@ func TestReloadUnderLoadHurtsNobody(t *testing.T) {
 		if err := h.Reload(configuration(i + 1)); err != nil {
 			t.Fatal(err)
 		}
-		for before := rounds.Load(); rounds.Load() < before+8 && failed.Load() == nil; { // work goes on between
-			time.Sleep(time.Millisecond)
+		before := rounds.Load()
+		for end := time.Now().Add(30 * time.Second); rounds.Load() < before+8 && failed.Load() == nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the sessions stand still")
+			}
 		}
 	}
 	close(over)
