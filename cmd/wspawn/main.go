@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/wspawn/wspawn/spawner"
 )
@@ -97,6 +98,11 @@ func versionString() string {
 	return "devel"
 }
 
+// valueNames say what a flag wants. What pflag says of these is about functions of Go.
+var valueNames = map[string]string{
+	"bool": "true or false", "int": "a whole number", "float64": "a number", "duration": "a time like 30s, 500ms or 1h30m",
+}
+
 func rootCommand() *cobra.Command {
 	root := serveCommand()
 	root.Use = "wspawn [flags] COMMAND [ARG...]"
@@ -104,12 +110,19 @@ func rootCommand() *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("wspawn {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			f := invalid.GetFlag()
+			if what, ok := valueNames[f.Value.Type()]; ok {
+				err = fmt.Errorf("--%s: %q is not %s", f.Name, invalid.GetValue(), what)
+			}
+		}
 		return usageError(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
 	})
 	serve := serveCommand()
 	serve.Use = "serve [flags] COMMAND [ARG...]"
 	serve.Short = "Serve a program (the default command)"
-	serve.Example = strings.ReplaceAll(serve.Example, "wspawn", "wspawn serve")
+	serve.Example = strings.ReplaceAll(serve.Example, "  wspawn ", "  wspawn serve ")
 	root.AddCommand(serve, checkCommand(), connectCommand(), generateCommand())
 	return root
 }
