@@ -198,11 +198,19 @@ func wanted(t reflect.Type, n *node, f field, path string) string {
 			return fmt.Sprintf("a table of tables; write [%s.NAME]", pathWithoutNumbers(path))
 		}
 	}
+	if t.Kind() == reflect.Pointer && f.typ != nil && f.typ.Kind() == reflect.Map {
+		outer := parent(path)
+		if key := path[len(outer)+1:]; !n.list || n.by != byHeader {
+			if _, known := lookup(t.Elem(), key); known {
+				return fmt.Sprintf("a table with a name; write [%s.NAME] above %s", pathWithoutNumbers(outer), key)
+			}
+		}
+	}
 	if path[len(path)-1] == ']' {
 		return fmt.Sprintf("a table; write { ... }, or [[%s]] with double brackets", pathWithoutNumbers(path))
 	}
 	if n.list && t.Kind() != reflect.Map {
-		return fmt.Sprintf("a single table; write [%s]", pathWithoutNumbers(path))
+		return fmt.Sprintf("a single table; write [%s] with single brackets", pathWithoutNumbers(path))
 	}
 	return fmt.Sprintf("a table; write [%s], or %s = { ... }", pathWithoutNumbers(path), f.key)
 }
