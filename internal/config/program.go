@@ -46,8 +46,8 @@ func (g *Program) Pattern() (spawner.Program, error) {
 	limits, err1 := parseLimits(g.Limits)
 	stop, err2 := parseLadder(g.Stop)
 	s := spawner.Program{
-		Dir: string(g.Directory), Env: g.Environ(), User: g.User, Group: g.Group, Nice: g.Nice, Limits: limits,
-		Cgroup: string(g.Cgroup), PipeSize: int(g.PipeSize), Stop: stop,
+		Dir: string(g.Directory), Env: g.Environ(), User: g.User, Group: g.Group, NoNewPrivileges: g.NoNewPrivileges,
+		Nice: g.Nice, Limits: limits, Cgroup: string(g.Cgroup), PipeSize: int(g.PipeSize), Stop: stop,
 	}
 	if bits, set := g.Umask.Bits(); set {
 		s.Umask = int(bits)
