@@ -98,6 +98,10 @@ func limits(l *config.Limits) limit.Config {
 // ingredients names all that a service is made of.
 func ingredients(c *config.Config, r *config.Route, local bool) (string, error) {
 	programs, pools, backends := r.Uses(c)
+	max := 0
+	if r.CGI != nil {
+		max = c.MaxProcesses
+	}
 	b, err := json.Marshal(struct {
 		Route    *config.Route
 		Headers  []string
@@ -106,7 +110,7 @@ func ingredients(c *config.Config, r *config.Route, local bool) (string, error) 
 		Backends map[string]*config.Backends
 		Max      int
 		Local    bool
-	}{r, c.Headers, programs, pools, backends, c.MaxProcesses, local})
+	}{r, c.Headers, programs, pools, backends, max, local})
 	return string(b), err
 }
 
