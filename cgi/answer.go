@@ -238,10 +238,14 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 	if log := c.g.Log; log != nil {
 		log.Info("tunnel opened", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "protocol", protocol)
 	}
-	t := relay.New(conn, c.ex, relay.Options{
+	o := relay.Options{
 		FromClient: early, FromFar: glued,
 		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: orDefault(c.g.HalfTimeout, relay.DefaultHalf),
-	})
+	}
+	if c.g.Expires != nil {
+		o.Expires = c.g.Expires(c.r)
+	}
+	t := relay.New(conn, c.ex, o)
 	c.here.Tunnel(t, c.ex.CloseWrite)
 	result := t.Run()
 	if log := c.g.Log; log != nil {

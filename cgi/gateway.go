@@ -128,6 +128,10 @@ type Options struct {
 	// so long). MaxLife ends them in any case. 0 = no limit.
 	IdleTimeout, MaxLife time.Duration
 
+	// Expires returns when what allowed a request ends, as the login of its client: a tunnel ends then. Nil, and
+	// the zero time: never.
+	Expires func(r *http.Request) time.Time
+
 	// HalfTimeout is how long a tunnel may be silent when one of its directions has ended. 0 = 10 s,
 	// negative = no limit.
 	HalfTimeout time.Duration
@@ -323,6 +327,9 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		rc.EnableFullDuplex()
 		rc.SetReadDeadline(time.Now().Add(discardTime))
 		w.Header().Set("Connection", "close")
+	}
+	if r.Header.Get("Upgrade") != "" {
+		w.Header().Set("X-WebSocket-Reject-Reason", e.reason())
 	}
 	e.write(w)
 }

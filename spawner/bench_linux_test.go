@@ -26,6 +26,7 @@ func BenchmarkStartAndExit(b *testing.B) {
 		run(b, &Program{Path: "/bin/true", Limits: []Limit{{"core", 0, 0}}})
 	})
 	b.Run("spawner-umask", func(b *testing.B) { run(b, &Program{Path: "/bin/true", Umask: 0o077}) })
+	b.Run("spawner-no-new-privileges", func(b *testing.B) { run(b, &Program{Path: "/bin/true", NoNewPrivileges: true}) })
 	b.Run("os-exec", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

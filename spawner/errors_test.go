@@ -147,6 +147,42 @@ func TestWaitingForAStartHonoursTheContext(t *testing.T) {
 	}
 }
 
+func TestLimitsChange(t *testing.T) {
+	s := newSpawner(t, Config{MaxProcesses: 2, StartRate: 0.001})
+	started := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), bound)
+		defer cancel()
+		_, err := s.Start(ctx, &Program{Path: "cat"}, StartOptions{})
+		return err
+	}
+	if err := started(); err != nil {
+		t.Error(err)
+	}
+	s.SetLimits(2, 0.001) // the same again gives nobody another burst
+	if err := started(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("over the rate: %v", err)
+	}
+	s.SetLimits(2, 0.002)
+	if err := started(); err != nil {
+		t.Errorf("with another rate: %v", err)
+	}
+	s.SetLimits(3, 0)
+	if err := started(); err != nil {
+		t.Errorf("without a rate: %v", err)
+	}
+	if err := started(); !errors.Is(err, ErrLimit) {
+		t.Errorf("over the limit: %v", err)
+	}
+	s.SetLimits(1, 0) // which three are above
+	if err := started(); !errors.Is(err, ErrLimit) || s.Running() != 3 {
+		t.Errorf("over a lower limit: %v, running %d", err, s.Running())
+	}
+	s.SetLimits(0, 0)
+	if err := started(); err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+}
+
 func TestCloseRefusesStartsAndEndsWaitingOnes(t *testing.T) {
 	s := New(Config{StartRate: 0.001})
 	p := start(t, s, sh("exec sleep 1000"), StartOptions{})

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		helpers[name]()
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/wspawn/wspawn/spawner.umaskLoop"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/wspawn/wspawn/spawner.threadLoop"))
 }
 
 // self returns the path of the test binary.

@@ -20,6 +20,8 @@ func unsupported(p *Program) string {
 		return "nice"
 	case p.Umask != 0:
 		return "umask"
+	case p.NoNewPrivileges:
+		return "no new privileges"
 	case p.PipeSize != 0:
 		return "pipe size"
 	case runtime.GOOS == "windows" && p.User+p.Group != "":

@@ -30,6 +30,10 @@ type Program struct {
 	// Umask takes permissions from the files it makes, for example 0o027. 0 = the umask of the server,
 	// negative = 0, nothing is taken.
 	Umask int
+	// NoNewPrivileges keeps it, and all that it starts, from gaining rights by the execution of a file: set-uid and set-gid bits and
+	// file capabilities have no effect (PR_SET_NO_NEW_PRIVS; Linux only). Such starts are forked by one thread, one
+	// after the other. false = as the server, whose own bit is inherited in any case.
+	NoNewPrivileges bool
 	// Nice is its priority, -20 (first) to 19 (last). 0 = that of the server.
 	Nice int
 	// Limits are its resource limits, in force before its first instruction. Set-uid bits have no

@@ -17,7 +17,8 @@ import (
 // Config says what a [Spawner] may do. The zero value works: no limits, no guard, no log.
 type Config struct {
 	// MaxProcesses bounds the processes that are alive at once, counted from the call of Start until
-	// Finish; [Spares] come on top. Start fails with [ErrLimit] over it, without waiting. 0 = no limit.
+	// Finish; [Spares] come on top. Start fails with [ErrLimit] over it, without waiting. 0 = no limit. SetLimits changes
+	// it, and StartRate.
 	MaxProcesses int
 	// MaxStarting bounds the starts that run at once; further ones wait. More of them than processors
 	// only make all of them slower. 0 = GOMAXPROCS.
@@ -42,7 +43,6 @@ type Config struct {
 type Spawner struct {
 	c        Config
 	log      *logger
-	rate     *rate.Limiter // nil: no limit
 	starting chan struct{} // holds one element for every start that runs
 	closing  chan struct{} // closed when Close begins
 	closed   chan struct{} // closed when Close is through
@@ -56,9 +56,11 @@ type Spawner struct {
 	guard   *guard // nil: none
 	sys     spawnerSys
 
-	mu       sync.Mutex // guards the fields below
-	down     bool       // no more starts
-	over     bool       // background is being waited for
+	mu       sync.Mutex    // guards the fields below
+	down     bool          // no more starts
+	over     bool          // background is being waited for
+	max      int           // processes; 0 = no limit
+	rate     *rate.Limiter // of starts; nil = no limit
 	running  int
 	inflight sync.WaitGroup // calls of Start, added to under mu while down is false
 	procs    []*Process     // registered processes, by their slot; nil = free
@@ -82,10 +84,22 @@ func New(c Config) *Spawner {
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 	}
-	if c.StartRate > 0 {
-		s.rate = rate.NewLimiter(rate.Limit(c.StartRate), int(math.Max(1, c.StartRate)))
-	}
+	s.SetLimits(c.MaxProcesses, c.StartRate)
 	return s
+}
+
+// SetLimits changes MaxProcesses and StartRate, see [Config]. Processes that are too many go on; starts that wait for their turn
+// keep the one they have.
+func (s *Spawner) SetLimits(maxProcesses int, startRate float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.max = maxProcesses
+	switch {
+	case startRate <= 0:
+		s.rate = nil
+	case s.rate == nil || s.rate.Limit() != rate.Limit(startRate): // a new one begins with a whole burst
+		s.rate = rate.NewLimiter(rate.Limit(startRate), int(math.Max(1, startRate)))
+	}
 }
 
 // StartOptions is what differs from one start of a [Program] to the next.
@@ -173,8 +187,8 @@ func (s *Spawner) admit(o *StartOptions) error {
 
 // count takes one of the MaxProcesses. The caller holds s.mu.
 func (s *Spawner) count() error {
-	if s.c.MaxProcesses > 0 && s.running >= s.c.MaxProcesses {
-		return fmt.Errorf("%w (limit %d)", ErrLimit, s.c.MaxProcesses)
+	if s.max > 0 && s.running >= s.max {
+		return fmt.Errorf("%w (limit %d)", ErrLimit, s.max)
 	}
 	s.running++
 	return nil
@@ -212,8 +226,11 @@ func (s *Spawner) await(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.rate != nil {
-		if err := s.awaitRate(ctx); err != nil {
+	s.mu.Lock()
+	limiter := s.rate
+	s.mu.Unlock()
+	if limiter != nil {
+		if err := s.awaitRate(ctx, limiter); err != nil {
 			return err
 		}
 	}
@@ -231,8 +248,8 @@ func (s *Spawner) await(ctx context.Context) error {
 	return nil
 }
 
-func (s *Spawner) awaitRate(ctx context.Context) error {
-	turn := s.rate.Reserve()
+func (s *Spawner) awaitRate(ctx context.Context, limiter *rate.Limiter) error {
+	turn := limiter.Reserve()
 	d := turn.Delay()
 	if d <= 0 {
 		return nil

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -129,17 +128,19 @@ func (s *Spawner) spawn(p *Process, cmd *command) error {
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	pid := 0
-	fork := func() { pid, err = s.fork(cmd, attr) }
-	if prog.Umask == 0 {
-		fork()
-	} else {
-		// The thread that forks has a current directory of its own.
-		if attr.Dir, err = filepath.Abs(cmd.dir); err != nil {
+	kind := threadKind{umask: prog.Umask != 0, noNewPrivs: prog.NoNewPrivileges}
+	if kind.umask {
+		if attr.Dir, err = filepath.Abs(cmd.dir); err != nil { // the thread has a current directory of its own
 			return fail(err)
 		}
-		if e := withUmask(max(prog.Umask, 0), fork); e != nil {
-			return failed(fmt.Errorf("start %q: umask: %w", prog.Path, e))
+	}
+	if e := inThread(kind, func() {
+		if kind.umask {
+			unix.Umask(max(prog.Umask, 0))
 		}
+		pid, err = s.fork(cmd, attr)
+	}); e != nil {
+		return failed(fmt.Errorf("start %q: %w", prog.Path, e))
 	}
 	if err != nil {
 		return fail(err)
@@ -269,61 +270,4 @@ func setLimits(pid int, prog *Program) error {
 		}
 	}
 	return nil
-}
-
-// umaskThread performs the starts that need a umask of their own.
-//
-// The umask belongs to the process, so setting it around a fork would change the permissions of files the
-// server makes at that moment. But a Linux thread can take its umask (and current directory) out of the
-// common ones, by unshare(CLONE_FS), and a child gets those of the thread that forks it. The Go
-// scheduler knows nothing of that: such a thread must belong to one goroutine for ever. It must not
-// end either, since its children would be killed by their parent-death signal. So there is one, for the
-// life of the server, from the first program with a umask on, and it does nothing else. It waits for
-// work in umaskLoop, a name for tests that look for leaked goroutines. Since clone needs no privilege for
-// this, only a seccomp filter can forbid it; then the start fails.
-var umaskThread struct {
-	sync.Mutex // guards the fields below
-	work       chan umaskWork
-}
-
-type umaskWork struct {
-	mask int
-	f    func()
-	done chan struct{}
-}
-
-// withUmask runs f in a thread whose umask is mask.
-func withUmask(mask int, f func()) error {
-	t := &umaskThread
-	t.Lock()
-	if t.work == nil {
-		work, failed := make(chan umaskWork), make(chan error)
-		go umaskLoop(work, failed)
-		if err := <-failed; err != nil {
-			t.Unlock()
-			return fmt.Errorf("unshare: %w", err)
-		}
-		t.work = work
-	}
-	t.Unlock()
-	w := umaskWork{mask, f, make(chan struct{})}
-	t.work <- w
-	<-w.done
-	return nil
-}
-
-func umaskLoop(work <-chan umaskWork, failed chan<- error) {
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		runtime.UnlockOSThread() // still a thread like the others
-		failed <- err
-		return
-	}
-	failed <- nil
-	for w := range work {
-		unix.Umask(w.mask)
-		w.f()
-		close(w.done)
-	}
-	select {} // never: work is not closed
 }

@@ -273,6 +273,7 @@ func (f *serveFlags) listeners(fs *pflag.FlagSet) {
 	if fs.Changed("port") {
 		if f.port < 0 || f.port > 65535 {
 			f.bad("port", fmt.Errorf("%d is not from 0 to 65535", f.port))
+			f.port = 0 // which is all that is said about it
 		}
 		addr := "127.0.0.1:" + strconv.Itoa(f.port)
 		if fs.Changed("listen") {
@@ -404,10 +405,9 @@ func (f *serveFlags) translate(err error) error {
 	}
 	keys := strings.FieldsFunc(p.Setting, func(r rune) bool { return r == '.' })
 	last := keys[len(keys)-1]
-	if n := len(keys); n > 1 && (keys[n-2] == "env" || keys[n-2] == "interpreters") || strings.HasSuffix(last, `"`) {
-		last = "env"
-		if strings.Contains(p.Setting, "interpreters") {
-			last = "interpreter"
+	for _, table := range []string{"env", "interpreters", "close_codes"} {
+		if strings.Contains(p.Setting, "."+table+".") {
+			last = table // with a name of its own behind it
 		}
 	}
 	last, _, _ = strings.Cut(last, "[")
@@ -424,7 +424,7 @@ func (f *serveFlags) translate(err error) error {
 				return fmt.Errorf("command: %s is a directory: to serve the programs in it, use --dir %[1]s", argv[0])
 			}
 		}
-		return fmt.Errorf("command: %w", p.Err)
+		return fmt.Errorf("command: %w%s", p.Err, otherCommand(f.stdio.Command))
 	}
 	name, other := flagOf[last]
 	if !other {

@@ -103,13 +103,28 @@ func rootCommand() *cobra.Command {
 	root.Version = versionString()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("wspawn {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
-	})
+	root.SetFlagErrorFunc(flagError)
 	serve := serveCommand()
 	serve.Use = "serve [flags] COMMAND [ARG...]"
 	serve.Short = "Serve a program (the default command)"
-	serve.Example = strings.ReplaceAll(serve.Example, "wspawn", "wspawn serve")
+	serve.Example = strings.ReplaceAll(serve.Example, "  wspawn ", "  wspawn serve ")
 	root.AddCommand(serve, checkCommand(), connectCommand(), generateCommand())
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = helpTopic(root)
+		}
+	}
 	return root
+}
+
+// helpTopic refuses what is no command: everything else could be the name of a program.
+func helpTopic(root *cobra.Command) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		cmd, rest, err := root.Find(args)
+		if err == nil && len(args) > 0 && (cmd == root || len(rest) > 0) {
+			return usageError(fmt.Errorf("there is no command %q%s (see wspawn --help)", strings.Join(args, " "), otherCommand(args)))
+		}
+		return err
+	}
 }

@@ -26,7 +26,6 @@ var allowed = map[string][]string{
 	"internal/scripts":  {},
 	"internal/console":  {},
 	"internal/license":  {},
-	"internal/route":    {},
 	"internal/trim":     {},
 	"internal/certs":    {},
 	"internal/inflate":  {},
@@ -47,6 +46,7 @@ var allowed = map[string][]string{
 	"internal/clientip":    {"cgi", "wsframe", "internal/glob"},
 	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit"},
 	"internal/limit":       {"wsframe"},
+	"internal/route":       {"wsframe"},
 	"internal/hostname":    {"wsframe", "internal/glob"},
 	"internal/subprotocol": {"wsframe"},
 

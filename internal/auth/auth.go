@@ -5,6 +5,8 @@
 // the request pass, with the name of the user in REMOTE_USER for whatever program answers it. When
 // none does, or one that matters cannot be asked, nothing passes. Who fails too often has to wait.
 //
+// Where the login of a client ends before its session does, [Endpoint] ends the session, and [Expires] tells others when.
+//
 // Cookies, client certificates and passwords that a browser remembers come with requests of any page.
 // Check the origin as well.
 package auth
@@ -42,7 +44,7 @@ type Identity struct {
 	Type string
 	// Vars are further variables for programs.
 	Vars []cgi.Var
-	// Expires is when the client should prove again who it is. Zero: never. This package does not end sessions.
+	// Expires is when the client has to prove again who it is: its session ends then. Zero: never.
 	Expires time.Time
 }
 
@@ -91,6 +93,8 @@ type Guard struct {
 	Next http.Handler
 	// Failures bounds the wrong credentials of an address; several Guards should share one. Nil: its defaults.
 	Failures *limit.Failures
+	// Outlive lets sessions go on when the login expires.
+	Outlive bool
 	// Log gets a line for each WebSocket that passes and each request that is refused, at level Info, and other requests
 	// at level Debug. Nil logs nothing.
 	Log *slog.Logger
@@ -102,10 +106,23 @@ type Guard struct {
 
 type key struct{}
 
+// login is what a Guard leaves in the context of a request.
+type login struct {
+	id      *Identity
+	expires time.Time // of the session; zero: never
+}
+
+func loginOf(ctx context.Context) *login {
+	l, _ := ctx.Value(key{}).(*login)
+	return l
+}
+
 // From returns who a request is from; ctx is its context behind a [Guard]. Nil: nobody was asked.
 func From(ctx context.Context) *Identity {
-	id, _ := ctx.Value(key{}).(*Identity)
-	return id
+	if l := loginOf(ctx); l != nil {
+		return l.id
+	}
+	return nil
 }
 
 // ServeHTTP lets the request pass or answers 401, 403, 429 or 503.
@@ -201,7 +218,11 @@ func (g *Guard) pass(r *http.Request, id *Identity) *http.Request {
 	if id.Type != "" {
 		vars = append(vars, cgi.Var{Name: "AUTH_TYPE", Value: id.Type})
 	}
-	ctx := context.WithValue(cgi.WithVars(r.Context(), vars...), key{}, id)
+	l := &login{id, Expires(r)} // that of a Guard in front
+	if e := id.Expires; !g.Outlive && !e.IsZero() && (l.expires.IsZero() || e.Before(l.expires)) {
+		l.expires = e
+	}
+	ctx := context.WithValue(cgi.WithVars(r.Context(), vars...), key{}, l)
 	out := r.WithContext(ctx)
 	out.Header = r.Header.Clone()
 	url := *r.URL

@@ -20,7 +20,7 @@ import (
 type ForwardConfig struct {
 	// URL is asked with a GET request that has the header of the client's request, less what belongs to the connection
 	// and the WebSocket handshake, and X-Forwarded-Method, -Proto, -Host, -Uri and -For. Status 2xx lets the
-	// client pass. Required.
+	// client pass, until X-Auth-Expires of the answer if that is there: seconds since 1970, or RFC 3339. Required.
 	URL string
 	// Vars says which header fields of the answer become which variables, as {"Remote-Email": "REMOTE_EMAIL"}. What is
 	// REMOTE_USER is the name of the user. Nil: Remote-User becomes REMOTE_USER.
@@ -99,15 +99,22 @@ func (f *Forward) Authenticate(r *http.Request) (*Identity, error) {
 	io.CopyN(io.Discard, res.Body, 4096) // so that the connection can be used again
 	switch {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
-		return f.identity(res), nil
+		id, err := f.identity(res)
+		if err != nil {
+			return nil, unavailable(fmt.Errorf("authentication server: %w", err))
+		}
+		return id, nil
 	case res.StatusCode >= 300 && res.StatusCode < 500:
 		return nil, f.refusal(r, res)
 	}
 	return nil, unavailable(fmt.Errorf("authentication server: %s", res.Status))
 }
 
-func (f *Forward) identity(res *http.Response) *Identity {
-	id := &Identity{Type: "Forward"}
+func (f *Forward) identity(res *http.Response) (id *Identity, err error) {
+	id = &Identity{Type: "Forward"}
+	if id.Expires, err = parseExpiry(strings.Join(res.Header["X-Auth-Expires"], ", ")); err != nil {
+		return nil, err
+	}
 	for field, name := range f.vars {
 		values := res.Header[field]
 		switch {
@@ -118,7 +125,7 @@ func (f *Forward) identity(res *http.Response) *Identity {
 			id.Vars = append(id.Vars, cgi.Var{Name: name, Value: strings.Join(values, ", ")})
 		}
 	}
-	return id
+	return id, nil
 }
 
 // refusal hands on what helps a client to do better: where to log in, how, and when.

@@ -24,6 +24,7 @@ import (
 //
 //	REMOTE_USER: alice            the name of the user
 //	Variable-REMOTE_EMAIL: a@b.c  any variable, as in FastCGI
+//	Expires: 1924991999           when the session ends: seconds since 1970, or RFC 3339
 //	Status: 401                   400 to 499, for the exit statuses other than 0
 //	WWW-Authenticate: Basic       for the client, likewise
 //	Reason: no such user          for the client, likewise
@@ -165,6 +166,11 @@ func parseAnswer(output string) (*Identity, *Refusal, error) {
 				return nil, nil, fmt.Errorf("line %d of the output: %q is no name of a variable", n, variable)
 			}
 			id.Vars = append(id.Vars, cgi.Var{Name: variable, Value: value})
+		case strings.EqualFold(name, "Expires"):
+			var err error
+			if id.Expires, err = parseExpiry(value); err != nil {
+				return nil, nil, fmt.Errorf("line %d of the output: %w", n, err)
+			}
 		case strings.EqualFold(name, "Status"):
 			code, _, _ := strings.Cut(value, " ")
 			status, err := strconv.Atoi(code)

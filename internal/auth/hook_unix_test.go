@@ -54,6 +54,8 @@ func TestHooks(t *testing.T) {
 		{"who is in the request", `test "$HTTP_AUTHORIZATION" = "Bearer x" && test "$REQUEST_METHOD $REQUEST_URI $REMOTE_ADDR" = "GET /chat?a=b 192.0.2.1" && echo REMOTE_USER: alice`, 200, "alice", ""},
 		{"input is empty", `read x && exit 1; echo REMOTE_USER: alice`, 200, "alice", ""},
 		{"what is left behind does not hold up the answer", `sleep 1000 & echo REMOTE_USER: alice`, 200, "alice", ""},
+		{"for a time", `echo REMOTE_USER: alice; echo expires: 1924991999`, 200, "alice", ""},
+		{"for a time that is none", `echo REMOTE_USER: alice; echo expires: soon`, 503, "", "not possible now"},
 		{"no", `echo REMOTE_USER: alice; exit 1`, 403, "", "not allowed"},
 		{"no, with a status and a reason", `echo "Status: 401 Unauthorized"; echo "WWW-Authenticate: Basic realm=x"; echo Reason: who are you; exit 1`, 401, "", "who are you"},
 		{"no, whatever the status says", `echo Status: 200; exit 3`, 403, "", "not allowed"},
@@ -71,6 +73,9 @@ func TestHooks(t *testing.T) {
 				vars := g.passes(t, res, tt.user, "Hook")
 				if strings.Contains(tt.script, "LEVEL") && vars["LEVEL"] != "7" {
 					t.Errorf("variables %v", vars)
+				}
+				if e := Expires(g.last); e.IsZero() == strings.Contains(tt.script, "expires") {
+					t.Errorf("expires %v", e)
 				}
 				return
 			}

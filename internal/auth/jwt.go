@@ -37,7 +37,7 @@ type JWTConfig struct {
 	Audience []string
 	// Issuer must be this. Empty: it does not matter.
 	Issuer string
-	// Leeway is by how much clocks may differ. 0 = 30 s, negative = none.
+	// Leeway is by how much clocks may differ. 0 = 30 s, negative = none. A login lasts so much longer than its token.
 	Leeway time.Duration
 	// Forever accepts tokens without an expiry.
 	Forever bool
@@ -62,7 +62,7 @@ type JWTConfig struct {
 
 // JWT checks signed tokens (RFC 7519).
 type JWT struct {
-	c      JWTConfig
+	c      JWTConfig // Leeway without its special values
 	parser *jwt.Parser
 	keys   keySource
 }
@@ -103,11 +103,8 @@ func NewJWT(c JWTConfig) (*JWT, error) {
 			return nil, fmt.Errorf("%q is no name of a variable", name)
 		}
 	}
-	leeway := c.Leeway
-	if leeway == 0 {
-		leeway = 30 * time.Second
-	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(algorithms), jwt.WithLeeway(max(leeway, 0)), jwt.WithStrictDecoding(), jwt.WithJSONNumber()}
+	j.c.Leeway = max(or(c.Leeway, 30*time.Second), 0)
+	options := []jwt.ParserOption{jwt.WithValidMethods(algorithms), jwt.WithLeeway(j.c.Leeway), jwt.WithStrictDecoding(), jwt.WithJSONNumber()}
 	if !c.Forever {
 		options = append(options, jwt.WithExpirationRequired())
 	}
@@ -215,7 +212,7 @@ func (j *JWT) identity(claims jwt.MapClaims) (*Identity, error) {
 	}
 	id := &Identity{User: user, Type: "Bearer"}
 	if exp, err := claims.GetExpirationTime(); err == nil && exp != nil {
-		id.Expires = exp.Time
+		id.Expires = exp.Add(j.c.Leeway) // when it would be refused
 	}
 	for claim, name := range j.c.Vars {
 		if v, ok := claimText(claims[claim]); ok {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -40,8 +41,25 @@ func ParseAddress(s string) (Address, error) {
 		return Address{"unix", path}, nil
 	}
 	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" || port == "" {
-		return Address{}, fmt.Errorf("backend %q: want HOST:PORT, unix:PATH or an absolute path", s)
+	if err != nil || host == "" || !isPort(port) {
+		hint := ""
+		if strings.Contains(s, "://") {
+			hint = ", not a URL"
+		}
+		return Address{}, fmt.Errorf("backend %q: want HOST:PORT, unix:PATH or an absolute path%s", s, hint)
 	}
 	return Address{"tcp", s}, nil
+}
+
+// isPort reports whether s is a number that connections go to, or may be the name of a service.
+func isPort(s string) bool {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n > 0 && n <= 65535
+	}
+	for i := range len(s) {
+		if c := s[i] | 0x20; (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' {
+			return false
+		}
+	}
+	return s != ""
 }

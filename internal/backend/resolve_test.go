@@ -192,7 +192,7 @@ func TestParseAddress(t *testing.T) {
 			t.Errorf("%q: %v, %v", want, again, err)
 		}
 	}
-	for _, in := range []string{"", "host", ":80", "host:", "unix:"} {
+	for _, in := range []string{"", "host", ":80", "host:", "unix:", "http://host/", "http://host:80", "host:0", "host:65536", "host:-1", "host:80/"} {
 		if got, err := ParseAddress(in); err == nil {
 			t.Errorf("%q: %v", in, got)
 		}

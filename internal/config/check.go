@@ -36,7 +36,13 @@ func (p *Problem) Unwrap() error { return p.Err }
 type problems struct{ all *multierror.Error }
 
 func (p *problems) add(setting string, err error) {
-	if err != nil {
+	var many *multierror.Error
+	switch {
+	case errors.As(err, &many):
+		for _, e := range many.Errors {
+			p.add(setting, e)
+		}
+	case err != nil:
 		p.all = multierror.Append(p.all, &Problem{setting, err})
 	}
 }

@@ -197,6 +197,10 @@ type Program struct {
 	// Group to run as, a name or a number. Without it, that of the user.
 	Group string `toml:"group"`
 
+	// Keep it, and all that it starts, from gaining rights by what it executes: set-uid and set-gid programs (sudo, su, mail systems)
+	// and file capabilities have no effect then. Off by default, since programs may need such helpers. Linux only.
+	NoNewPrivileges bool `toml:"no_new_privileges"`
+
 	// Permissions that its files do not get, octal.
 	Umask Mode `toml:"umask"`
 

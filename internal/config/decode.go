@@ -55,9 +55,9 @@ func (d *decoder) value(v reflect.Value, n *node, path string, f field) {
 	wrong := func() { d.add(n.at, path, "%s", wrongType(v.Type(), n, f, path)) }
 	switch v.Kind() {
 	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem())) // also when it is wrong: who looks further finds something there
+		setDefaults(v.Elem())
 		if n.isTable() {
-			v.Set(reflect.New(v.Type().Elem()))
-			setDefaults(v.Elem())
 			d.table(v.Elem(), n, path)
 			return
 		}

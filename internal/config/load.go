@@ -45,7 +45,8 @@ func Read(file string) (*Config, *Source, error) {
 	return c, l.source, nil
 }
 
-// check finds what is wrong besides. About what could not be read, and what it is part of, all has been said.
+// check finds what is wrong besides. About what could not be read, what it is part of and what is part of it, all has
+// been said.
 func (s *Source) check(c *Config, known mistakes) mistakes {
 	var many *multierror.Error
 	if !errors.As(s.Locate(c.Check()), &many) {
@@ -55,13 +56,19 @@ func (s *Source) check(c *Config, known mistakes) mistakes {
 	for _, e := range many.Errors {
 		found := e.(*Located)
 		same := func(l *Located) bool {
-			return l.Setting != "" && (l.Setting == found.Setting || strings.HasPrefix(l.Setting, found.Setting+"."))
+			return l.Setting != "" && (within(l.Setting, found.Setting) || within(found.Setting, l.Setting))
 		}
 		if !slices.ContainsFunc(known, same) {
 			more = append(more, found)
 		}
 	}
 	return more
+}
+
+// within reports whether a setting is another one, or is in it.
+func within(setting, other string) bool {
+	rest, ok := strings.CutPrefix(setting, other)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // read returns what can be read, nil if that is nothing.
@@ -229,6 +236,12 @@ func readFile(file string) ([]byte, error) {
 	}
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("larger than %v, which no configuration is", Size(maxFile))
+	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, errors.New("in UTF-16; save it in UTF-8")
+	}
+	if bytes.IndexByte(data, 0) >= 0 {
+		return nil, errors.New("not a text file; a configuration is written in TOML")
 	}
 	return bytes.TrimPrefix(data, []byte("\ufeff")), nil // which some editors begin files with
 }

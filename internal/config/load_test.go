@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -352,5 +353,65 @@ wspawn.toml: listen: in use`
 	}
 	if err := source.Locate(errors.New("plain")); err.Error() != "plain" {
 		t.Errorf("%v", err)
+	}
+}
+
+// Whatever a key has instead of what it should, Read tells the place and what is wrong, once, and goes on.
+func TestEveryKeyMayHaveAnyValue(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var try func(typ reflect.Type, before, after string)
+	try = func(typ reflect.Type, before, after string) {
+		for _, f := range fields(typ) {
+			before := before + f.key + " = "
+			for _, value := range []string{"5", `"x"`, `""`, "true", "[]", `["x"]`, "[[]]", "{}", "{ x = 5 }", "{ x = {} }", "[{}]"} {
+				text := before + value + after
+				if err := os.WriteFile("x.toml", []byte(text), 0o666); err != nil {
+					t.Fatal(err)
+				}
+				_, _, err := Read("x.toml")
+				var many *multierror.Error
+				if !errors.As(err, &many) {
+					continue
+				}
+				seen, unread := map[string]bool{}, ""
+				for _, e := range many.Errors {
+					l, ok := e.(*Located)
+					if !ok || l.Err.Error() == "" || seen[e.Error()] || unread != "" && within(l.Setting, unread) {
+						t.Fatalf("%s\n%v", text, err)
+					}
+					seen[e.Error()] = true
+					if strings.Contains(l.Err.Error(), "is not a table") || strings.Contains(l.Err.Error(), "is not a single table") {
+						unread = l.Setting
+					}
+				}
+			}
+			switch sub := f.typ; {
+			case sub.Kind() == reflect.Slice && sub.Elem().Kind() == reflect.Pointer:
+				try(sub.Elem().Elem(), before+"[{ ", " }]"+after)
+			case sub.Kind() == reflect.Map && sub.Elem().Kind() == reflect.Pointer:
+				try(sub.Elem().Elem(), before+"{ x = { ", " } }"+after)
+			case sub.Kind() == reflect.Pointer:
+				try(sub.Elem(), before+"{ ", " }"+after)
+			case sub.Kind() == reflect.Struct:
+				try(sub, before+"{ ", " }"+after)
+			}
+		}
+	}
+	try(reflect.TypeFor[Config](), "", "\n")
+}
+
+func TestFilesThatAreNoText(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for content, want := range map[string]string{
+		"\xff\xfel\x00":          "x.toml: in UTF-16; save it in UTF-8",
+		"\xfe\xff\x00l":          "x.toml: in UTF-16; save it in UTF-8",
+		"drain = '5s'\n\x00\x01": "x.toml: not a text file; a configuration is written in TOML",
+	} {
+		if err := os.WriteFile("x.toml", []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Load("x.toml"); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", content, err)
+		}
 	}
 }

@@ -66,6 +66,9 @@ type reader struct {
 	column  int
 }
 
+// maxSyntax is more mistakes of syntax than people make in one file: what has so many is something else.
+const maxSyntax = 20
+
 // read makes a tree of the file. It goes on after mistakes, with the line that follows, so that one run
 // finds them all; a mistake that spreads over several lines is told once.
 func (r *reader) read(data []byte) *node {
@@ -106,6 +109,10 @@ func (r *reader) read(data []byte) *node {
 		offset := r.offset(r.parser.Range(p.Highlight))
 		if !silent {
 			r.add(r.position(offset), "%s", r.explain(p.Message, offset))
+			if len(r.wrong) == maxSyntax {
+				r.add(r.position(offset), "so many mistakes that the rest is not read; is it a file in TOML?")
+				return root
+			}
 		}
 		if r.data[next] == '[' {
 			table = newTable(byHeader, Position{}) // whose keys follow is not known
@@ -177,8 +184,14 @@ func (r *reader) explain(message string, offset int) string {
 		return "this is no number; text needs quotes"
 	case strings.HasPrefix(message, "invalid character at start of key") && c == '=':
 		return "there is no key in front of the ="
+	case strings.ContainsRune("\u201c\u201d\u201e\u2018\u2019", c):
+		return strconv.QuoteRune(c) + " is no quote here; write \" or ' instead"
 	case strings.HasSuffix(message, "at start of value"), strings.HasPrefix(message, "expected keyword"):
 		return "this is no value; text needs quotes"
+	case strings.HasPrefix(message, "invalid character at start of key") && c == '{':
+		return "there is no key in front of the {; a configuration is written in TOML, not in JSON"
+	case strings.HasPrefix(message, "expected '=' after key") && c == ':':
+		return "a key and its value are written key = value, with = between them"
 	case strings.HasPrefix(message, "invalid character at start of key"):
 		return strconv.QuoteRune(c) + " begins no key; a name with other characters than letters, digits, - and _ needs quotes"
 	case strings.HasPrefix(message, "expected newline"):

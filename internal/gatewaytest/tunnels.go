@@ -124,8 +124,11 @@ func tunnels(t *testing.T, m Maker) {
 			t.Errorf("%d bytes, %v", n, err)
 		}
 	})
-	t.Run("idle and life time", func(t *testing.T) {
-		for _, o := range []cgi.Options{{Upgrade: true, IdleTimeout: 100 * time.Millisecond}, {Upgrade: true, MaxLife: 200 * time.Millisecond}} {
+	t.Run("idle and life time, and expiry", func(t *testing.T) {
+		soon := func(*http.Request) time.Time { return time.Now().Add(200 * time.Millisecond) }
+		for _, o := range []cgi.Options{
+			{Upgrade: true, IdleTimeout: 100 * time.Millisecond}, {Upgrade: true, MaxLife: 200 * time.Millisecond}, {Upgrade: true, Expires: soon},
+		} {
 			c := Dial(t, Start(t, m(t, o)))
 			c.Send(Upgrade(Script(switched, "echo")))
 			c.Head()

@@ -116,7 +116,7 @@ func openUnix(path string, o Options) (_ net.Listener, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := bindUnix(path, o.Mode)
 	if err != nil {
 		return nil, problem(err)
 	}
@@ -125,17 +125,26 @@ func openUnix(path string, o Options) (_ net.Listener, err error) {
 			ln.Close()
 		}
 	}()
-	if o.Mode != 0 {
-		if err := os.Chmod(path, o.Mode); err != nil {
-			return nil, err
-		}
-	}
 	if o.Owner != "" {
 		if err := os.Chown(path, uid, gid); err != nil {
 			return nil, err
 		}
 	}
+	if o.Mode != 0 { // last, so that nobody gets in by the group that it had before
+		if err := os.Chmod(path, o.Mode); err != nil {
+			return nil, err
+		}
+	}
 	return ln, nil
+}
+
+// bindUnix makes a socket to which others cannot connect before it has its permissions, if it shall have some.
+func bindUnix(path string, mode os.FileMode) (net.Listener, error) {
+	var lc net.ListenConfig
+	if mode != 0 {
+		lc.Control = narrow(mode)
+	}
+	return lc.Listen(context.Background(), "unix", path)
 }
 
 // owner looks names up; -1 is who is not named.

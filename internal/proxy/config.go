@@ -77,6 +77,10 @@ type Config struct {
 	// so long). MaxLife ends them in any case. 0 = no limit.
 	IdleTimeout, MaxLife time.Duration
 
+	// Expires returns when what allowed a request ends, as the login of its client: a tunnel ends then. Nil, and
+	// the zero time: never.
+	Expires func(r *http.Request) time.Time
+
 	// HalfTimeout is how long a tunnel may be silent when one of its directions has ended. 0 = 10 s,
 	// negative = no limit.
 	HalfTimeout time.Duration

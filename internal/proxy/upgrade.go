@@ -205,10 +205,14 @@ func (c *call) join(s *switched) error {
 	if log != nil {
 		log.Info("tunnel opened", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "protocol", s.protocol, "backend", s.lease.ID())
 	}
-	t := relay.New(conn, far, relay.Options{
+	o := relay.Options{
 		FromClient: early, FromFar: s.glued,
 		Idle: c.p.c.IdleTimeout, Life: c.p.c.MaxLife, Half: orDefault(c.p.c.HalfTimeout, relay.DefaultHalf),
-	})
+	}
+	if c.p.c.Expires != nil {
+		o.Expires = c.p.c.Expires(c.r)
+	}
+	t := relay.New(conn, far, o)
 	c.here.Tunnel(t, far.CloseWrite)
 	result := t.Run()
 	if log != nil {

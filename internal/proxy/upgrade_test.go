@@ -312,6 +312,7 @@ func TestTunnels(t *testing.T) {
 	for name, config := range map[string]Config{
 		"idle":                {Upgrade: true, IdleTimeout: 500 * time.Millisecond},
 		"life":                {Upgrade: true, MaxLife: time.Second},
+		"expiry":              {Upgrade: true, Expires: func(*http.Request) time.Time { return time.Now().Add(time.Second) }},
 		"half that is silent": {Upgrade: true, HalfTimeout: 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {

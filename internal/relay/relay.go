@@ -43,6 +43,8 @@ type Options struct {
 	Idle time.Duration
 	// Life ends it in any case. 0 = never.
 	Life time.Duration
+	// Expires ends it in any case, too: what allowed it is good until then. Zero = never.
+	Expires time.Time
 	// Half ends it when one direction has ended and the other one was silent for so long, and at most
 	// twice so long. 0 = never.
 	Half time.Duration
@@ -60,10 +62,11 @@ const (
 	EndLife                   // Options.Life
 	EndHalf                   // Options.Half
 	EndAborted                // Abort
+	EndExpired                // Options.Expires
 )
 
 func (e End) String() string {
-	return [...]string{"", "closed", "client is gone", "far side is gone", "idle", "life time is over", "silent half", "aborted"}[e]
+	return [...]string{"", "closed", "client is gone", "far side is gone", "idle", "life time is over", "silent half", "aborted", "the login has expired"}[e]
 }
 
 // A Result tells how a tunnel was.
@@ -104,8 +107,8 @@ func New(client net.Conn, far Far, o Options) *Tunnel {
 // connection. Closing the far side is up to the caller, who knows whether it ended well.
 func (t *Tunnel) Run() Result {
 	t.mu.Lock()
-	if t.o.Life > 0 {
-		t.life = time.AfterFunc(t.o.Life, func() { t.stop(EndLife) })
+	if left, why := t.o.lifetime(); left > 0 {
+		t.life = time.AfterFunc(left, func() { t.stop(why) })
 	}
 	if t.o.Idle > 0 {
 		t.clock = time.AfterFunc(t.o.Idle, t.strike)
@@ -129,6 +132,18 @@ func (t *Tunnel) Run() Result {
 	t.client.Close()
 	t.end.CompareAndSwap(0, int32(EndClosed))
 	return Result{ToFar: t.up.Load(), ToClient: t.down.Load(), End: End(t.end.Load())}
+}
+
+// lifetime is the time that is left at most, and what is over then. 0 = no end.
+func (o *Options) lifetime() (left time.Duration, why End) {
+	left, why = max(o.Life, 0), EndLife
+	if o.Expires.IsZero() {
+		return left, why
+	}
+	if until := max(time.Until(o.Expires), 1); left == 0 || until < left {
+		left, why = until, EndExpired
+	}
+	return left, why
 }
 
 // Abort ends the tunnel at once. It may be called at any time, also before Run.

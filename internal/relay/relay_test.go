@@ -247,6 +247,10 @@ func TestLimits(t *testing.T) {
 	}{
 		{"idle", Options{Idle: 50 * time.Millisecond, Half: bound}, func(*setup) {}, EndIdle},
 		{"life", Options{Life: 50 * time.Millisecond, Idle: bound, Half: bound}, func(*setup) {}, EndLife},
+		{"life before expiry", Options{Life: 50 * time.Millisecond, Expires: time.Now().Add(bound)}, func(*setup) {}, EndLife},
+		{"expiry", Options{Expires: time.Now().Add(50 * time.Millisecond), Idle: bound, Half: bound}, func(*setup) {}, EndExpired},
+		{"expiry before life", Options{Expires: time.Now().Add(50 * time.Millisecond), Life: bound}, func(*setup) {}, EndExpired},
+		{"expired long ago", Options{Expires: time.Unix(1, 0), Life: bound}, func(*setup) {}, EndExpired},
 		{"half, client", Options{Half: 50 * time.Millisecond}, func(s *setup) { s.client.CloseWrite() }, EndHalf},
 		{"half, far side", Options{Half: 50 * time.Millisecond, Idle: bound}, func(s *setup) { s.backend.CloseWrite() }, EndHalf},
 		{"idle before half", Options{Half: bound, Idle: 50 * time.Millisecond}, func(s *setup) { s.backend.CloseWrite() }, EndIdle},
