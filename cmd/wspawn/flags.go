@@ -123,10 +123,10 @@ func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
 	fs.IntVar(&s.Spare, "spare", 0, "`NUMBER` of programs that are started before anybody connects")
 	fs.BoolVar(&s.RequestMessage, "request-message", false, "tell the program of the request in a first message, in JSON")
 	fs.BoolVar(&s.Watch, "watch", false, "close connections with 1012 when the file of the program changes, for development")
-	f.only(ownPrograms, "other-type", "newlines", "max-line", "long-line", "events", "close-code", "request-message", "watch")
+	f.only(ownPrograms, "other-type", "max-line", "long-line", "events", "close-code", "request-message", "watch")
 	f.only([]string{"command"}, "spare")
 	f.only([]string{"command", "dir", "tunnel", "scgi", "uwsgi", "fastcgi"}, "framing", "binary")
-	f.only(terminating, "queue", "stall-timeout", "invalid-utf8")
+	f.only(terminating, "queue", "stall-timeout", "newlines", "invalid-utf8")
 }
 
 func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
@@ -349,7 +349,8 @@ func (f *serveFlags) service(fs *pflag.FlagSet, args []string) {
 			f.terminated(fs, &f.fastcgi.Terminated)
 		case "tunnel":
 			t := f.tunnel
-			t.Servers, t.Binary, t.InvalidUTF8, t.StallTimeout, r.Tunnel = *f.servers[name], f.stdio.Binary, f.stdio.InvalidUTF8, f.stdio.StallTimeout, t
+			t.Servers, t.StallTimeout, r.Tunnel = *f.servers[name], f.stdio.StallTimeout, t
+			t.Binary, t.Newlines, t.InvalidUTF8 = f.stdio.Binary, f.stdio.Newlines, f.stdio.InvalidUTF8
 			if fs.Changed("framing") {
 				t.Framing = f.stdio.Framing.Framing
 			}

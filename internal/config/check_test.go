@@ -150,6 +150,15 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"two targets", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Backends = "l", "b" })
 		}, []string{"route[0].tunnel: give one of backends, servers and pool"}},
+		{"newlines of a raw tunnel", func(c *Config) {
+			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Newlines = "l", "refuse" })
+		}, []string{"route[0].tunnel: delimiters are for the framings lines and null, not for raw"}},
+		{"newlines of a tunnel with lines", func(c *Config) {
+			with(c, func(r *Route) {
+				r.Tunnel = New[Tunnel]()
+				r.Tunnel.Pool, r.Tunnel.Framing, r.Tunnel.Newlines = "l", "lines", "refuse"
+			})
+		}, nil},
 		{"tokens and a target", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Tokens = "l", "none" })
 		}, []string{"route[0].tunnel.tokens: excludes", "route[0].tunnel.tokens: none: no such file"}},

@@ -216,7 +216,8 @@ type Program struct {
 	// Size of its pipes; 0 is the system's.
 	PipeSize Size `toml:"pipe_size"`
 
-	// How it is stopped: steps, and the times between them.
+	// How it is stopped: steps, and the times between them. A step is the end of its input (stdin) or a signal: HUP, INT, QUIT, TERM,
+	// USR1, USR2, WINCH, KILL (on Windows none of USR1, USR2, WINCH).
 	Stop string `toml:"stop" default:"stdin,2s,TERM,3s,KILL"`
 
 	// Where its standard error goes.

@@ -288,7 +288,7 @@ func checkTerminated(p *problems, at string, t *Terminated, r *Responder) {
 
 // Options returns them in the terms of package framing.
 func (t *Tunnel) Options() (*framing.Options, error) {
-	f := Framing{Framing: t.Framing, Binary: t.Binary, InvalidUTF8: t.InvalidUTF8}
+	f := Framing{Framing: t.Framing, Binary: t.Binary, Newlines: t.Newlines, InvalidUTF8: t.InvalidUTF8}
 	o, err := f.Options()
 	return &o, err
 }
@@ -297,6 +297,11 @@ func (t *Tunnel) check(c *Config, p *problems, at string) {
 	if t.ProxyProtocol < 0 || t.ProxyProtocol > 2 {
 		p.addf(at+".proxy_protocol", "there is no version %d: use 1 or 2, or 0 for none", t.ProxyProtocol)
 	}
+	o, err := t.Options()
+	if err == nil {
+		err = o.Check()
+	}
+	p.add(at, err)
 	if t.Tokens == "" {
 		t.Target.check(c, p, at)
 		return

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/wspawn/wspawn/spawner"
@@ -248,10 +247,6 @@ func parseLimit(s string) (uint64, error) {
 	return uint64(n), err
 }
 
-var signalNames = map[string]os.Signal{
-	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM, "KILL": os.Kill,
-}
-
 // parseLadder reads "stdin,2s,TERM,3s,KILL".
 func parseLadder(s string) (spawner.Ladder, error) {
 	if s == "" {
@@ -271,7 +266,7 @@ func parseLadder(s string) (spawner.Ladder, error) {
 		if word != "stdin" {
 			sig, ok := signalNames[strings.TrimPrefix(strings.ToUpper(word), "SIG")]
 			if !ok {
-				return nil, fmt.Errorf("%q is no step: use stdin, HUP, INT, QUIT, TERM, KILL, or a time like 2s", word)
+				return nil, fmt.Errorf("%q is no step: use stdin, %s, or a time like 2s", word, strings.Join(keys(signalNames), ", "))
 			}
 			step.Signal = sig
 		}
