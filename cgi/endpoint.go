@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/scripts"
 	"github.com/wspawn/wspawn/spawner"
 )
@@ -318,7 +319,7 @@ func vars(r *http.Request) (Vars, error) {
 // open starts the program of a request.
 func (e *Endpoint) open(ctx context.Context, r *Request) (Exchange, error) {
 	t := r.Context().Value(targetKey{}).(*target)
-	if err := e.queue.acquire(ctx, orDefault(e.c.QueueTimeout, DefaultQueueTimeout)); err != nil {
+	if err := e.queue.acquire(ctx, gateway.OrDefault(e.c.QueueTimeout, DefaultQueueTimeout)); err != nil {
 		return nil, err
 	}
 	x := &execution{e: e}

@@ -3,13 +3,13 @@ package cgi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/relay"
 )
 
@@ -79,22 +79,10 @@ type GatewayError struct {
 	Err        error // for the log; nil: nothing to log
 }
 
-func (e *GatewayError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%d %s: %v", e.Status, e.reason(), e.Err)
-	}
-	return fmt.Sprintf("%d %s", e.Status, e.reason())
-}
+func (e *GatewayError) Error() string { return (*gateway.Error)(e).Error() }
 
 // Unwrap returns Err.
 func (e *GatewayError) Unwrap() error { return e.Err }
-
-func (e *GatewayError) reason() string {
-	if e.Reason != "" {
-		return e.Reason
-	}
-	return http.StatusText(e.Status)
-}
 
 // Options are the settings that all gateways have in common. The zero value works.
 type Options struct {
@@ -190,12 +178,8 @@ type call struct {
 	cancel context.CancelFunc // ends the exchange
 }
 
-var (
-	// errGone: there is nobody left to answer.
-	errGone = errors.New("client is gone")
-	// errTunnel: the answer was a tunnel.
-	errTunnel = errors.New("tunnel is over")
-)
+// errTunnel: the answer was a tunnel.
+var errTunnel = errors.New("tunnel is over")
 
 // ServeHTTP answers one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -214,7 +198,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case redirect != nil:
 		g.LocalRedirect.ServeHTTP(w, redirect)
 	case err == errTunnel:
-	case errors.Is(err, http.ErrAbortHandler), errors.Is(err, errGone):
+	case errors.Is(err, http.ErrAbortHandler), errors.Is(err, gateway.ErrGone):
 		panic(http.ErrAbortHandler) // the answer is cut off, and the client, if any, must notice
 	case err != nil:
 		g.refuse(w, r, err)
@@ -224,9 +208,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // prepare finds the script and makes the meta-variables.
 func (c *call) prepare() error {
 	g := c.g
-	r, upgrade, err := classify(c.r, g.Upgrade)
+	r, asked, err := gateway.Upgrade(c.r, g.Upgrade)
 	if err != nil {
-		return err
+		return ours(err)
 	}
 	if g.MaxBody > 0 && r.ContentLength > g.MaxBody {
 		return &GatewayError{Status: http.StatusRequestEntityTooLarge}
@@ -252,12 +236,12 @@ func (c *call) prepare() error {
 	} else if err != nil {
 		return &GatewayError{Status: http.StatusInternalServerError, Err: err}
 	}
-	c.in = &Request{Request: r, Vars: list, Script: v, Upgrade: upgrade}
+	c.in = &Request{Request: r, Vars: list, Script: v, Upgrade: asked != nil}
 	return nil
 }
 
 // run has the request answered by the program. It returns a request that has to be answered instead,
-// or an error to be answered: errGone or
+// or an error to be answered: gateway.ErrGone or
 // http.ErrAbortHandler when it is too late for an answer, errTunnel when there was more than one.
 func (c *call) run() (redirect *http.Request, err error) {
 	ctx := c.r.Context()
@@ -271,7 +255,7 @@ func (c *call) run() (redirect *http.Request, err error) {
 	ex, err := c.g.Open(ctx, c.in)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, errGone
+			return nil, gateway.ErrGone
 		}
 		return nil, err
 	}
@@ -302,7 +286,7 @@ func (c *call) run() (redirect *http.Request, err error) {
 		if bodyErr := c.body.failure(); bodyErr != nil {
 			err = bodyErr
 		} else if ctx.Err() != nil {
-			err = errGone
+			err = gateway.ErrGone
 		}
 	}
 	return redirect, err
@@ -321,31 +305,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if g.Log != nil && (e.Err != nil || e.Status >= 500) {
 		g.Log.Warn("request failed", "remote", r.RemoteAddr, "path", r.URL.Path, "status", e.Status, "err", e)
 	}
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		// net/http would first wait for the body, which may come late or never.
-		rc := http.NewResponseController(w)
-		rc.EnableFullDuplex()
-		rc.SetReadDeadline(time.Now().Add(discardTime))
-		w.Header().Set("Connection", "close")
-	}
-	if r.Header.Get("Upgrade") != "" {
-		w.Header().Set("X-WebSocket-Reject-Reason", e.reason())
-	}
-	e.write(w)
-}
-
-func (e *GatewayError) write(w http.ResponseWriter) {
-	h := w.Header()
-	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control"} {
-		h.Del(name)
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if e.RetryAfter > 0 {
-		h.Set("Retry-After", fmt.Sprint(int64(max(1, (e.RetryAfter+time.Second-1)/time.Second))))
-	}
-	w.WriteHeader(e.Status)
-	fmt.Fprintf(w, "%d %s\n", e.Status, e.reason())
+	(*gateway.Error)(e).Answer(w, r)
 }
 
 func (o *Options) maxHeader() int {
@@ -353,15 +313,4 @@ func (o *Options) maxHeader() int {
 		return o.MaxHeader
 	}
 	return DefaultMaxHeader
-}
-
-// orDefault returns 0 for no limit.
-func orDefault(d, otherwise time.Duration) time.Duration {
-	switch {
-	case d == 0:
-		return otherwise
-	case d < 0:
-		return 0
-	}
-	return d
 }

@@ -7,76 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/wspawn/wspawn/internal/stream"
+	"github.com/wspawn/wspawn/internal/gateway"
 )
-
-// classify decides whether r is an upgrade request, once, before its variables are made. The request it
-// returns has lost its Upgrade line if it is not one.
-//
-// An upgrade has to be allowed, over exactly HTTP/1.1, without a body, and named in Connection (RFC 9110,
-// section 7.8). A list with h2c in it never is: the program could not speak HTTP/2 with anybody but the
-// client behind our back, past all checks.
-func classify(r *http.Request, allowed bool) (_ *http.Request, upgrade bool, err error) {
-	if stream.Extended(r) {
-		if !allowed {
-			return nil, false, &GatewayError{Status: http.StatusMethodNotAllowed, Reason: "upgrades are not enabled here"}
-		}
-		return r, true, nil
-	}
-	lines, ok := r.Header["Upgrade"]
-	if !ok {
-		return r, false, nil
-	}
-	h2c := slices.ContainsFunc(protocols(lines), func(p string) bool { return strings.EqualFold(p, "h2c") })
-	upgrade = allowed && !h2c && r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
-		r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
-		len(protocols(lines)) > 0 && hasToken(r.Header["Connection"], "upgrade")
-	if upgrade {
-		for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version"} {
-			if len(r.Header[name]) > 1 {
-				return nil, false, &GatewayError{Status: http.StatusBadRequest, Reason: name + " occurs twice"}
-			}
-		}
-		return r, true, nil
-	}
-	plain := *r
-	plain.Header = r.Header.Clone()
-	delete(plain.Header, "Upgrade")
-	if h2c {
-		delete(plain.Header, "Http2-Settings")
-		var left []string
-		for _, token := range protocols(plain.Header["Connection"]) {
-			if !strings.EqualFold(token, "upgrade") && !strings.EqualFold(token, "http2-settings") {
-				left = append(left, token)
-			}
-		}
-		if delete(plain.Header, "Connection"); left != nil {
-			plain.Header["Connection"] = []string{strings.Join(left, ", ")}
-		}
-	}
-	return &plain, false, nil
-}
-
-// protocols splits the lines of a list.
-func protocols(lines []string) []string {
-	var all []string
-	for _, line := range lines {
-		for p := range strings.SplitSeq(line, ",") {
-			if p = strings.Trim(p, " \t"); p != "" {
-				all = append(all, p)
-			}
-		}
-	}
-	return all
-}
-
-func hasToken(lines []string, token string) bool {
-	return slices.ContainsFunc(protocols(lines), func(t string) bool { return strings.EqualFold(t, token) })
-}
 
 // unknownLength deals with a body of unknown length: it is collected, refused or left as it is.
 func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*http.Request, error) {
@@ -91,7 +25,7 @@ func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*
 		limit = min(limit, g.MaxBody)
 	}
 	var all bytes.Buffer
-	timeout := orDefault(g.ClientTimeout, DefaultClientTimeout)
+	timeout := gateway.OrDefault(g.ClientTimeout, DefaultClientTimeout)
 	buf := make([]byte, 4096)
 	for {
 		if timeout > 0 {
@@ -105,7 +39,7 @@ func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*
 		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, clientError(err)
+			return nil, ours(gateway.BodyError(err))
 		}
 	}
 	rc.SetReadDeadline(time.Time{})

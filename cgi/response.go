@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // A Response is the head of a program's response (RFC 3875, section 6), and a reader of what follows.
@@ -227,7 +229,7 @@ func (r *Response) Upgrade() (protocol string, ok bool) {
 	if r.Status != http.StatusSwitchingProtocols {
 		return "", false
 	}
-	protocol = strings.Join(protocols(r.Header["Upgrade"]), ", ")
+	protocol = strings.Join(gateway.List(r.Header["Upgrade"]), ", ")
 	return protocol, protocol != ""
 }
 

@@ -1,8 +1,9 @@
 package backend
 
 import (
-	"fmt"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // The states of a backend that is no worker.
@@ -47,21 +48,5 @@ func (s *Set) Status() []Status {
 	return list
 }
 
-// An Error is a session that no backend takes. It has the fields of cgi.GatewayError, and so one can be converted
-// into the other.
-type Error struct {
-	Status     int           // for the client: 503, or 504 when everything that was tried took too long
-	Reason     string        // for the client, one line
-	RetryAfter time.Duration // for a Retry-After line; 0: none
-	Err        error         // for the log; may be nil
-}
-
-func (e *Error) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%s: %v", e.Reason, e.Err)
-	}
-	return e.Reason
-}
-
-// Unwrap returns Err.
-func (e *Error) Unwrap() error { return e.Err }
+// An Error is a session that no backend takes: 503, or 504 when everything that was tried took too long.
+type Error = gateway.Error

@@ -116,14 +116,3 @@ func (c *Config) check() error {
 	}
 	return nil
 }
-
-// orDefault returns 0 for no limit.
-func orDefault(d, otherwise time.Duration) time.Duration {
-	switch {
-	case d == 0:
-		return otherwise
-	case d < 0:
-		return 0
-	}
-	return d
-}

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wspawn/wspawn/internal/backend"
+	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/relay"
 )
 
@@ -80,12 +80,10 @@ type callKey struct{}
 func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
 
 // A failure is a request that the proxy answers itself.
-type failure = backend.Error
+type failure = gateway.Error
 
 var (
 	errDown = errors.New("the server is shutting down")
-	// errGone: there is nobody left to answer.
-	errGone = errors.New("client is gone")
 	// errSilent: the backend has stopped in the middle of its answer.
 	errSilent = fmt.Errorf("the backend says nothing: %w", os.ErrDeadlineExceeded)
 )
@@ -144,7 +142,7 @@ func (c *call) ask(ctx context.Context) error {
 	}
 	if c.body != nil {
 		// A body that could not be read came first: it made the request fail.
-		if err := c.body.failure(); err != nil {
+		if err := c.body.Err(); err != nil {
 			return err
 		}
 	}
@@ -157,7 +155,7 @@ func (c *call) refuse(ctx context.Context, err error) {
 	switch over := ctx.Err() != nil && (!ok || errors.Is(err, context.Canceled)); {
 	case over && context.Cause(ctx) == errDown:
 		e, ok = errors.AsType[*failure](unavailable())
-	case over, err == errGone:
+	case over, err == gateway.ErrGone:
 		panic(http.ErrAbortHandler)
 	}
 	switch timeout, _ := errors.AsType[interface {
@@ -170,32 +168,9 @@ func (c *call) refuse(ctx context.Context, err error) {
 	default:
 		e = &failure{Status: http.StatusBadGateway, Reason: "the backend did not answer correctly", Err: err}
 	}
-	reason := e.Reason
-	if reason == "" {
-		reason = http.StatusText(e.Status)
-	}
 	if log := c.p.c.Log; log != nil && e.Status >= 500 {
-		log.Warn("request failed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "status", e.Status, "reason", reason, "err", e.Err)
-	}
-	h := c.w.Header()
-	if c.r.ProtoMajor == 1 && c.r.ContentLength != 0 {
-		// net/http would first wait for the body, which may come late or never.
-		c.rc.EnableFullDuplex()
-		c.rc.SetReadDeadline(time.Now().Add(discardTime))
-		h.Set("Connection", "close")
-	}
-	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control"} {
-		h.Del(name)
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if e.RetryAfter > 0 {
-		h.Set("Retry-After", fmt.Sprint(int64(max(1, (e.RetryAfter+time.Second-1)/time.Second))))
-	}
-	if c.r.Header.Get("Upgrade") != "" {
-		h.Set("X-WebSocket-Reject-Reason", reason)
+		log.Warn("request failed", "remote", c.r.RemoteAddr, "path", c.r.URL.Path, "status", e.Status, "reason", e.Text(), "err", e.Err)
 	}
 	c.patience()
-	c.w.WriteHeader(e.Status)
-	fmt.Fprintf(c.w, "%d %s\n", e.Status, reason)
+	e.Answer(c.w, c.r)
 }

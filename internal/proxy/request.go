@@ -11,65 +11,20 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/stream"
 )
 
-// classify decides whether r is an upgrade request, once. The request it returns has lost its Upgrade line
-// if it is not one.
-//
-// An upgrade has to be allowed, over exactly HTTP/1.1, without a body, and named in Connection (RFC 9110,
-// section 7.8), and h2c never is one.
-func (c *call) classify() error {
-	r := c.r
-	if stream.Extended(r) {
-		if !c.p.c.Upgrade {
-			return &failure{Status: http.StatusMethodNotAllowed, Reason: "upgrades are not enabled here"}
-		}
-		plain := *r
+// classify decides whether the request is one for an upgrade, once.
+func (c *call) classify() (err error) {
+	c.in, c.asked, err = gateway.Upgrade(c.r, c.p.c.Upgrade)
+	c.upgrade = c.asked != nil
+	if c.upgrade && stream.Extended(c.r) {
+		plain := *c.r
 		plain.Body, plain.ContentLength = http.NoBody, 0 // what it carries belongs to the tunnel
-		c.in, c.upgrade, c.asked = &plain, true, []string{"websocket"}
-		return nil
-	}
-	c.in = r
-	lines, ok := r.Header["Upgrade"]
-	if !ok {
-		return nil
-	}
-	asked := list(lines)
-	c.upgrade = c.p.c.Upgrade && !contains(asked, "h2c") && r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
-		r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
-		len(asked) > 0 && contains(list(r.Header["Connection"]), "upgrade")
-	if !c.upgrade {
-		plain := *r
-		plain.Header = r.Header.Clone()
-		delete(plain.Header, "Upgrade")
 		c.in = &plain
-		return nil
 	}
-	c.asked = asked
-	for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version"} {
-		if len(r.Header[name]) > 1 {
-			return &failure{Status: http.StatusBadRequest, Reason: name + " occurs twice"}
-		}
-	}
-	return nil
-}
-
-// list splits the lines of a list.
-func list(lines []string) []string {
-	var all []string
-	for _, line := range lines {
-		for s := range strings.SplitSeq(line, ",") {
-			if s = strings.Trim(s, " \t"); s != "" {
-				all = append(all, s)
-			}
-		}
-	}
-	return all
-}
-
-func contains(list []string, token string) bool {
-	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, token) })
+	return err
 }
 
 // checkPath refuses what has no place at the backends.

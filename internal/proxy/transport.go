@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/backend"
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // newTransport makes what keeps connections to backends.
@@ -17,10 +18,10 @@ func (p *Proxy) newTransport() *http.Transport {
 	t := &http.Transport{
 		DialContext:            p.dial,
 		DisableCompression:     true,
-		IdleConnTimeout:        orDefault(p.c.KeepAlive, DefaultKeepAlive),
+		IdleConnTimeout:        gateway.OrDefault(p.c.KeepAlive, DefaultKeepAlive),
 		DisableKeepAlives:      p.c.KeepAlive < 0,
 		MaxIdleConnsPerHost:    p.c.MaxIdle,
-		ResponseHeaderTimeout:  orDefault(p.c.ReadTimeout, DefaultTimeout),
+		ResponseHeaderTimeout:  gateway.OrDefault(p.c.ReadTimeout, DefaultTimeout),
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: int64(p.maxHeader()),
 	}
@@ -45,7 +46,7 @@ func (p *Proxy) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &timedConn{nc, orDefault(p.c.WriteTimeout, DefaultTimeout)}, nil
+	return &timedConn{nc, gateway.OrDefault(p.c.WriteTimeout, DefaultTimeout)}, nil
 }
 
 // timedConn gives the backend its time for each piece.
@@ -92,7 +93,7 @@ func (c *call) forward(out *http.Request) (*http.Response, error) {
 			// The transport repeats what met a closed connection, if nothing of the body is gone.
 			attempt.Body = c.body // that of package httputil can be closed, by the first backend that is dead
 			attempt.GetBody = func() (io.ReadCloser, error) {
-				if c.body.again() {
+				if !c.body.Begun() {
 					return c.body, nil
 				}
 				return nil, errors.New("the backend closed the connection, and the request cannot be repeated")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/backend"
+	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/relay"
 	"github.com/wspawn/wspawn/internal/stream"
 )
@@ -50,7 +51,7 @@ func (c *call) exchange(out *http.Request) (*http.Response, error) {
 		if err != nil {
 			return err
 		}
-		if d := orDefault(c.p.c.WriteTimeout, DefaultTimeout); d > 0 {
+		if d := gateway.OrDefault(c.p.c.WriteTimeout, DefaultTimeout); d > 0 {
 			nc.SetWriteDeadline(time.Now().Add(d))
 		}
 		if n, err := nc.Write(head.Bytes()); err != nil {
@@ -118,7 +119,7 @@ func (c *call) readAnswer(far net.Conn, out *http.Request) (*http.Response, *buf
 	limited := &io.LimitedReader{R: far, N: int64(c.p.maxHeader())}
 	br := bufio.NewReader(limited)
 	for {
-		if d := orDefault(c.p.c.ReadTimeout, DefaultTimeout); d > 0 {
+		if d := gateway.OrDefault(c.p.c.ReadTimeout, DefaultTimeout); d > 0 {
 			far.SetReadDeadline(time.Now().Add(d))
 		}
 		res, err := http.ReadResponse(br, out)
@@ -141,12 +142,12 @@ func (c *call) readAnswer(far net.Conn, out *http.Request) (*http.Response, *buf
 
 // verify checks that a 101 is one that the client can take.
 func (c *call) verify(res *http.Response, key []string) error {
-	protocols := list(res.Header["Upgrade"])
+	protocols := gateway.List(res.Header["Upgrade"])
 	if len(protocols) == 0 {
 		return errors.New("answer 101: it names no protocol")
 	}
 	for _, p := range protocols {
-		if !contains(c.asked, p) {
+		if !gateway.Contains(c.asked, p) {
 			return fmt.Errorf("answer 101: it switches to %.100q, which the client did not ask for", p)
 		}
 		if strings.EqualFold(p, "websocket") {
@@ -187,7 +188,7 @@ func (c *call) join(s *switched) error {
 		return fmt.Errorf("backend connection is a %T", s.far)
 	}
 	header := spelled(s.header)
-	for _, name := range list(s.header["Connection"]) {
+	for _, name := range gateway.List(s.header["Connection"]) {
 		if name := textproto.CanonicalMIMEHeaderKey(name); name != "Upgrade" {
 			delete(header, name)
 		}
@@ -207,7 +208,7 @@ func (c *call) join(s *switched) error {
 	}
 	o := relay.Options{
 		FromClient: early, FromFar: s.glued,
-		Idle: c.p.c.IdleTimeout, Life: c.p.c.MaxLife, Half: orDefault(c.p.c.HalfTimeout, relay.DefaultHalf),
+		Idle: c.p.c.IdleTimeout, Life: c.p.c.MaxLife, Half: gateway.OrDefault(c.p.c.HalfTimeout, relay.DefaultHalf),
 	}
 	if c.p.c.Expires != nil {
 		o.Expires = c.p.c.Expires(c.r)
