@@ -239,7 +239,7 @@ func (s *server) reloadNow(why string, again bool) {
 	c, source, err := config.Read(s.file)
 	s.source = source // which may have other files now
 	if err == nil {
-		if again && reflect.DeepEqual(c, s.c) {
+		if again && s.problem == "" && reflect.DeepEqual(c, s.c) {
 			return
 		}
 		err = s.host.Reload(c)
