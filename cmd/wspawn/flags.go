@@ -144,6 +144,7 @@ func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
 	fs.StringVar((*string)(&p.Directory), "chdir", "", "working `DIR` of the program")
 	fs.StringVar(&p.User, "user", "", "`USER` to run the program as")
 	fs.StringVar(&p.Group, "group", "", "`GROUP` to run the program as")
+	fs.BoolVar(&p.NoNewPrivileges, "no-new-privileges", false, "keep it from gaining rights by set-uid programs and file capabilities (Linux)")
 	f.value(fs, "umask", &p.Umask, "`MASK` of permissions that its files do not get, octal")
 	fs.IntVar(&p.Nice, "nice", 0, "its priority, -20 to 19")
 	f.pairs(fs, "limit", "`NAME=SOFT[:HARD]`: resource limit, as nofile=64 or as=512M (repeatable)", "NAME=SOFT[:HARD] like nofile=64 or as=512M:unlimited", func(name, value string) error {
@@ -158,7 +159,7 @@ func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&p.Stop, "stop", p.Stop, "how it is stopped: steps and the times between them")
 	fs.IntVar(&f.c.MaxProcesses, "max-processes", f.c.MaxProcesses, "programs that may run at once; 0 is no limit")
 	fs.Float64Var(&f.c.StartRate, "start-rate", 0, "programs that may be started in a second; 0 is no limit")
-	f.only(started, "env", "pass-env", "unbuffer", "chdir", "user", "group", "umask", "nice", "limit", "cgroup", "pipe-size", "stop", "stderr")
+	f.only(started, "env", "pass-env", "unbuffer", "chdir", "user", "group", "no-new-privileges", "umask", "nice", "limit", "cgroup", "pipe-size", "stop", "stderr")
 }
 
 func (f *serveFlags) registerWebSocket(fs *pflag.FlagSet) {
@@ -395,7 +396,7 @@ func forServices(names []string) string {
 var flagOf = map[string]string{
 	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
 	"subprotocols": "subprotocol", "client_ca": "tls-client-ca", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
-	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group, --nice, --limit, --cgroup, --pipe-size",
+	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group",
 }
 
 // translate names a setting as the command line has it.

@@ -24,7 +24,7 @@ var fromWebsocketd = map[string]string{
 	"redirport": "redirect of a [[listener]] in a configuration file", "staticdir": "--static", "cgidir": "--cgi",
 	"devconsole": "--console on", "sameorigin": "the default", "passstderr": "--stderr client", "maxframesize": "--max-message",
 	"maxforks": "--max-processes", "pingms": "--ping", "closems": "--stop", "passenv": "--pass-env", "loglevel": "--log-level",
-	"header-ws": "handshake_headers of a route in a configuration file", "header-http": "headers of a route in a configuration file",
+	"header-ws": "handshake_headers of a route in a configuration file", "header-http": "--header, for all answers",
 }
 
 // flagError says what is wrong with a flag, and which one may have been meant.

@@ -49,7 +49,7 @@ func (g *Program) check(p *problems, at string) {
 	}{
 		{"umask", spawner.Program{Umask: pattern.Umask}}, {"nice", spawner.Program{Nice: pattern.Nice}},
 		{"limits", spawner.Program{Limits: pattern.Limits}}, {"cgroup", spawner.Program{Cgroup: pattern.Cgroup}},
-		{"pipe_size", spawner.Program{PipeSize: pattern.PipeSize}},
+		{"pipe_size", spawner.Program{PipeSize: pattern.PipeSize}}, {"no_new_privileges", spawner.Program{NoNewPrivileges: pattern.NoNewPrivileges}},
 	} {
 		one.part.Path = pattern.Path
 		if e := one.part.Check(); e != nil {
@@ -91,8 +91,8 @@ func (g *Program) Pattern() (spawner.Program, error) {
 	limits, err1 := parseLimits(g.Limits)
 	stop, err2 := parseLadder(g.Stop)
 	s := spawner.Program{
-		Dir: string(g.Directory), Env: g.Environ(), User: g.User, Group: g.Group, Nice: g.Nice, Limits: limits,
-		Cgroup: string(g.Cgroup), PipeSize: int(g.PipeSize), Stop: stop,
+		Dir: string(g.Directory), Env: g.Environ(), User: g.User, Group: g.Group, NoNewPrivileges: g.NoNewPrivileges,
+		Nice: g.Nice, Limits: limits, Cgroup: string(g.Cgroup), PipeSize: int(g.PipeSize), Stop: stop,
 	}
 	if bits, set := g.Umask.Bits(); set {
 		s.Umask = int(bits)

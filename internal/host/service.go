@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/wspawn/wspawn/internal/auth"
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/console"
@@ -88,11 +90,15 @@ func (s *service) build() error {
 	s.buildConsole()
 	s.answer = http.HandlerFunc(s.dispatch)
 	if s.r.Auth != nil {
+		if n := s.r.Limits.SessionsPerUser; n > 0 {
+			s.answer = &limit.Handler{Users: &limit.Users{Max: n, Of: user}, Next: s.answer, Log: s.log}
+		}
 		if s.answer, err = s.guard(s.r.Auth, s.answer); err != nil {
 			return err
 		}
 	}
-	if l := s.r.Limits; l != (config.RouteLimits{}) {
+	l := s.r.Limits
+	if l.SessionsPerUser = 0; l != (config.RouteLimits{}) {
 		all := config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress}
 		s.answer = &limit.Handler{Limiter: limit.New(limits(&all)), Next: s.answer, Log: s.log}
 	}
@@ -146,7 +152,7 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 	memory := trim.New()
 	s.closers = append(s.closers, memory.Stop)
 	s.websocket = &wsframe.Handler{
-		Endpoint: limit.Endpoint(protocols),
+		Endpoint: limit.Endpoint(auth.Endpoint(protocols)),
 		Options: wsframe.AcceptOptions{
 			Options: options, Header: handshake,
 			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
@@ -281,7 +287,11 @@ func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if rej.Status == http.StatusBadRequest {
 		rej.Reason = "origin missing"
 	}
-	s.log.Info("handshake refused", "remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err)
+	attrs := []any{"remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err}
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" && host != r.Host && clientip.Trusted(r.Context()) {
+		attrs = append(attrs, "hint", fmt.Sprintf("the proxy says that the client asked for %q: see host_header of [client]", host))
+	}
+	s.log.Info("handshake refused", attrs...)
 	rej.Write(w)
 }
 
