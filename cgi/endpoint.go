@@ -37,8 +37,9 @@ type Config struct {
 	Args []string
 
 	// Dir is a directory of programs: the path of the URL names one, and what follows its name is
-	// PATH_INFO. Names that begin with a dot, and links that lead outside, are not found.
-	Dir string
+	// PATH_INFO. Links that lead outside are not found, nor, without Hidden, names that begin with a dot.
+	Dir    string
+	Hidden bool
 
 	// Prefix is the part of the URL path that stands for the endpoint, without a slash at its end: it is
 	// taken off before the program is looked for, and is part of SCRIPT_NAME. Requests that do not begin with it get 404.
@@ -64,6 +65,15 @@ type Config struct {
 	// Amend changes the variables of a request before they are used: REMOTE_USER, or others in Extra. Errors as those
 	// of [Gateway].Open. nil = nothing to change.
 	Amend func(r *http.Request, v *Vars) error
+
+	// Starting is called before each program starts, in the goroutine of its request, and may change r.Vars. ended is
+	// called when that program has ended, which may be after the answer, or could not be started; nil = nobody. Errors
+	// as those of [Gateway].Open. nil = nothing to do.
+	Starting func(r *Request) (ended func(), err error)
+
+	// Strict answers output that is no response with 500. Off, output that does not begin with a header line, or ends
+	// before the header block does, is a body with status 200; for other faults the answer is 502.
+	Strict bool
 
 	// Spawner starts the programs.
 	Spawner *spawner.Spawner
@@ -130,7 +140,7 @@ func New(c Config) (*Endpoint, error) {
 		}
 		e.root = filepath.Dir(e.c.File)
 	default:
-		if e.dir, err = scripts.Open(c.Dir, scripts.Options{}); err != nil {
+		if e.dir, err = scripts.Open(c.Dir, scripts.Options{Hidden: c.Hidden}); err != nil {
 			return nil, err
 		}
 		e.root = e.dir.Path()
@@ -149,7 +159,7 @@ func New(c Config) (*Endpoint, error) {
 		e.Close()
 		return nil, err
 	}
-	e.gateway = Gateway{Open: e.open, Vars: vars, Options: c.Options, Bare: true, Log: c.Log}
+	e.gateway = Gateway{Open: e.open, Vars: vars, Options: c.Options, Bare: !c.Strict, Log: c.Log, strict: c.Strict}
 	e.queue = queue{max: number(c.MaxProcesses, DefaultMaxProcesses), queued: number(c.MaxQueue, DefaultMaxQueue)}
 	if c.MaxQueue < 0 {
 		e.queue.queued = 0
@@ -322,7 +332,20 @@ func (e *Endpoint) open(ctx context.Context, r *Request) (Exchange, error) {
 	if err := e.queue.acquire(ctx, gateway.OrDefault(e.c.QueueTimeout, DefaultQueueTimeout)); err != nil {
 		return nil, err
 	}
-	x := &execution{e: e}
+	x := &execution{e: e, release: e.queue.release}
+	if e.c.Starting != nil {
+		ended, err := e.c.Starting(r)
+		if err != nil {
+			x.release()
+			return nil, err
+		}
+		if ended != nil {
+			x.release = func() {
+				e.queue.release()
+				ended()
+			}
+		}
+	}
 	o := spawner.StartOptions{
 		Env:    r.Vars.Environ(),
 		Label:  []slog.Attr{slog.String("path", path.Clean(r.URL.Path))},
@@ -333,7 +356,7 @@ func (e *Endpoint) open(ctx context.Context, r *Request) (Exchange, error) {
 	}
 	p, err := e.c.Spawner.Start(ctx, &t.program, o)
 	if err != nil {
-		e.queue.release()
+		x.release()
 		return nil, startError(err)
 	}
 	x.p = p

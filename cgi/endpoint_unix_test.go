@@ -384,6 +384,47 @@ func TestOutputThatIsNoResponseIsABody(t *testing.T) {
 			t.Errorf("%s: %d %q", path, w.Code, w.Body)
 		}
 	}
+	strict := newEndpoint(t, cgi.Config{Dir: dir, Strict: true})
+	for path, status := range map[string]int{"/plain": 500, "/cut": 500, "/blank": 200} {
+		if w := get(strict, path); w.Code != status {
+			t.Errorf("strictly, %s: %d %q", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestStartingChangesAndRefusesRequests(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{".hidden": "#!/bin/sh\nprintf '\\n%s' \"$X\"\n", "bad": "#!/no/such/interpreter\n"})
+	ended := make(chan string, 1)
+	e := newEndpoint(t, cgi.Config{Dir: dir, Hidden: true, MaxProcesses: 1, MaxQueue: -1, Starting: func(r *cgi.Request) (func(), error) {
+		if r.URL.RawQuery == "no" {
+			return nil, &cgi.GatewayError{Status: http.StatusTeapot}
+		}
+		r.Vars.Set("X", r.URL.RawQuery)
+		return func() { ended <- r.URL.Path }, nil
+	}})
+	for range 2 { // so that each has given back its place
+		for _, tt := range []struct {
+			target string
+			status int
+			body   string // "": any
+		}{{"/.hidden?no", 418, ""}, {"/bad", 500, ""}, {"/.hidden?yes", 200, "yes"}} {
+			w := get(e, tt.target)
+			if w.Code != tt.status || tt.body != "" && w.Body.String() != tt.body {
+				t.Errorf("%s: %d %q", tt.target, w.Code, w.Body)
+			}
+			if tt.status == 418 {
+				continue
+			}
+			select {
+			case got := <-ended:
+				if !strings.HasPrefix(tt.target, got) {
+					t.Errorf("%s has ended, not %s", got, tt.target)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%s does not end", tt.target)
+			}
+		}
+	}
 }
 
 func TestABodyOfUnknownLengthIsStreamed(t *testing.T) {

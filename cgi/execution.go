@@ -18,8 +18,9 @@ const executeBits = runtime.GOOS != "windows"
 
 // execution is the Exchange with a program of its own.
 type execution struct {
-	e *Endpoint
-	p *spawner.Process // set before anybody reads or writes
+	e       *Endpoint
+	p       *spawner.Process // set before anybody reads or writes
+	release func()           // called when the program has ended
 
 	mu       sync.Mutex // guards the fields below
 	ended    bool       // the program has; others of its group may still write, until linger
@@ -94,14 +95,14 @@ func (x *execution) Close() error {
 	x.p.CloseStdin()
 	if ended {
 		x.p.Finish()
-		x.e.queue.release()
+		x.release()
 		return nil
 	}
 	// Most programs end at once when their output is complete; the others are stopped by the
 	// ladder, and have their place until then.
 	x.e.stopping.Go(func() {
 		x.p.Stop(context.Background()) // the spawner logs what is stuck
-		x.e.queue.release()
+		x.release()
 	})
 	return nil
 }

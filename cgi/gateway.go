@@ -156,7 +156,8 @@ type Gateway struct {
 
 	// Bare takes output that does not begin with a header line, and output that ends before the header
 	// block does, as a body with status 200, as CGI servers do. Off, it is answered with 502.
-	Bare bool
+	Bare   bool
+	strict bool // answer with 500 instead of 502
 
 	// Log gets a line for each tunnel at its start and end, and one for each request that failed. nil = none.
 	Log *slog.Logger
@@ -301,6 +302,9 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		e = &GatewayError{Status: http.StatusGatewayTimeout, Reason: "the program did not answer in time", Err: err}
 	default:
 		e = &GatewayError{Status: http.StatusBadGateway, Reason: "the program did not answer correctly", Err: err}
+		if g.strict {
+			e.Status = http.StatusInternalServerError
+		}
 	}
 	if g.Log != nil && (e.Err != nil || e.Status >= 500) {
 		g.Log.Warn("request failed", "remote", r.RemoteAddr, "path", r.URL.Path, "status", e.Status, "err", e)

@@ -1,83 +1,103 @@
 package main
 
 import (
+	"context"
 	"net/http"
-	httpcgi "net/http/cgi"
-	"os"
-	"path"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/scripts"
+	"github.com/wspawn/wspawn/spawner"
 )
 
 // cgiDir is a directory of CGI programs.
 type cgiDir struct {
+	*cgi.Endpoint
 	name string // as given
-	abs  string
-	root *os.Root
+	dir  *scripts.Dir
 }
 
-func openCGIDir(name string) (*cgiDir, error) {
-	abs, err := filepath.Abs(name)
+func (s *server) openCGIDir(name string) (*cgiDir, error) {
+	dir, err := scripts.Open(name, scripts.Options{Hidden: true})
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(abs)
+	program := *s.newProgram("", nil)
+	program.Stderr, program.Env = spawner.StderrInherit, s.c.env
+	e, err := cgi.New(cgi.Config{
+		Dir: name, Hidden: true, Strict: true, ExecutableOnly: true,
+		Fallback:     http.HandlerFunc(s.notExecutable),
+		Software:     softwareString(),
+		Spawner:      s.spawner,
+		Program:      program,
+		Starting:     s.startCGI,
+		MaxProcesses: -1,                                             // startCGI counts
+		Options:      cgi.Options{ReadTimeout: -1, WriteTimeout: -1}, // programs may take their time
+		Log:          s.log.slog(),
+	})
 	if err != nil {
+		dir.Close()
 		return nil, err
 	}
-	return &cgiDir{name: name, abs: abs, root: root}, nil
+	return &cgiDir{e, name, dir}, nil
 }
 
 // has reports whether the URL path is exactly that of a file. Links that lead
 // outside do not count, and nothing may follow the file.
 func (d *cgiDir) has(urlPath string) bool {
-	if strings.ContainsAny(urlPath, "\x00\\") || strings.HasSuffix(urlPath, "/") {
-		return false
-	}
-	info, err := d.root.Stat(path.Clean("/" + urlPath)[1:])
-	return err == nil && info.Mode().IsRegular()
+	script, err := d.dir.Find(urlPath)
+	return err == nil && script.PathInfo == ""
 }
 
-// serveCGI runs a CGI program for a plain request. It counts as a fork.
+// close waits for the programs.
+func (d *cgiDir) close(ctx context.Context) {
+	d.Shutdown(ctx)
+	d.Endpoint.Close()
+	d.dir.Close()
+}
+
+type cgiKey struct{}
+
+// serveCGI runs a CGI program for a plain request.
 func (s *server) serveCGI(w http.ResponseWriter, r *http.Request, sc scope) {
-	name := path.Clean("/" + r.URL.Path)[1:]
-	release, ok := s.acquire()
-	if !ok {
-		sc.error("http", "Fork not allowed since maxforks amount has been reached. CGI was not run.")
-		http.Error(w, "429 Too Many Requests", http.StatusTooManyRequests)
-		return
-	}
-	defer release()
-	r, err := cgiRequest(r)
-	if err != nil {
+	if _, err := cgi.Headers(r); err != nil {
 		sc.access("http", "Bad request: %v", err)
 		http.Error(w, "400 Bad Request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	sc.with("cgiscript", filepath.Join(s.cgi.name, filepath.FromSlash(name))).access("http", "CGI")
-	h := httpcgi.Handler{
-		Path: filepath.Join(s.cgi.abs, filepath.FromSlash(name)),
-		Env:  append(s.c.env[:len(s.c.env):len(s.c.env)], "SERVER_SOFTWARE="+softwareString()),
-	}
-	h.ServeHTTP(w, r)
+	s.cgi.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), cgiKey{}, sc)))
 }
 
-// cgiRequest returns the request without the header fields that our rules do
-// not let through: net/http/cgi maps X_A and X-A to one variable.
-func cgiRequest(r *http.Request) (*http.Request, error) {
-	if _, err := cgi.Headers(r); err != nil {
-		return nil, err
+// startCGI comes before each start. A CGI program counts as a fork until it has
+// ended, and finds the variables that it finds with websocketd.
+func (s *server) startCGI(r *cgi.Request) (ended func(), err error) {
+	sc := r.Context().Value(cgiKey{}).(scope)
+	release, ok := s.acquire()
+	if !ok {
+		sc.error("http", "Fork not allowed since maxforks amount has been reached. CGI was not run.")
+		return nil, &cgi.GatewayError{Status: http.StatusTooManyRequests}
 	}
-	r = r.Clone(r.Context())
-	for name := range r.Header {
-		for i := 0; i < len(name); i++ {
-			if c := name[i]; c != '-' && !('0' <= c && c <= '9') && !('A' <= c && c <= 'Z') && !('a' <= c && c <= 'z') {
-				delete(r.Header, name)
-				break
-			}
-		}
+	sc.with("cgiscript", filepath.Join(s.cgi.name, filepath.FromSlash(r.URL.Path))).access("http", "CGI")
+	peer := peerOf(r.Request, false)
+	name, port := hostPort(r.Host, s.c.ssl)
+	for _, v := range []cgi.Var{
+		{Name: "REMOTE_ADDR", Value: peer.addr},
+		{Name: "REMOTE_HOST", Value: peer.host},
+		{Name: "SERVER_NAME", Value: name},
+		{Name: "SERVER_PORT", Value: port},
+		{Name: "SCRIPT_NAME"},
+		{Name: "PATH_INFO", Value: r.URL.Path},
+	} {
+		r.Vars.Set(v.Name, v.Value)
 	}
-	return r, nil
+	r.Vars = slices.DeleteFunc(r.Vars, func(v cgi.Var) bool { return v.Name == "UNIQUE_ID" })
+	return release, nil
+}
+
+// notExecutable answers for files that are no programs.
+func (s *server) notExecutable(w http.ResponseWriter, r *http.Request) {
+	sc := r.Context().Value(cgiKey{}).(scope)
+	sc.error("process", "%s is not executable", filepath.Join(s.cgi.name, filepath.FromSlash(r.URL.Path)))
+	http.Error(w, "500 Internal Server Error: not executable", http.StatusInternalServerError)
 }

@@ -2,33 +2,21 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
-	"fmt"
 	"html"
 	"net/http"
 	"strings"
+
+	"github.com/wspawn/wspawn/internal/console"
 )
 
+// The page is not that of package console: scripts read the address of the WebSocket out of the page of websocketd,
+// ask for it with any method, and with If-Modified-Since.
+//
 //go:embed console.html
 var consolePage string
 
-// consolePolicy lets only the script and the style of the page itself run,
-// whatever a URL or a message contains.
-var consolePolicy = fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; connect-src ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-	elementHash("script"), elementHash("style"))
-
-// elementHash is the CSP source of the only element of that name.
-func elementHash(element string) string {
-	_, rest, _ := strings.Cut(consolePage, "<"+element+">")
-	content, _, found := strings.Cut(rest, "</"+element+">")
-	if !found {
-		panic("console.html has no " + element)
-	}
-	sum := sha256.Sum256([]byte(content))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
-}
+var consolePolicy = console.Policy([]byte(consolePage))
 
 // serveConsole answers with a page that talks to the WebSocket of the same
 // URL. It is as old as the server, as far as caches are concerned.

@@ -27,6 +27,7 @@ func site(t *testing.T) string {
 		"cgi/body.cgi":     "echo 'Content-Type: text/plain'; echo; cat",
 		"cgi/sub/x.cgi":    "echo 'Content-Type: text/plain'; echo; pwd",
 		"cgi/both.txt":     "echo 'Content-Type: text/plain'; echo; echo cgi",
+		"cgi/.hidden.cgi":  "echo 'Content-Type: text/plain'; echo; echo hidden",
 		"www/both.txt":     "",
 		"www/.dot":         "",
 		"www/a.txt":        "",
@@ -48,6 +49,9 @@ func site(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(top, "ws/nointerpreter"), []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(top, "cgi/nointerpreter.cgi"), []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"ws", "cgi", "www"} {
@@ -100,10 +104,13 @@ func TestHTTP(t *testing.T) {
 		{"CGI wins over static", "all", get("/both.txt"), 200, "cgi\n", http.Header{"X-All": {"1", "2"}, "X-Http": {"4"}}, `cgiscript:'[^']*/cgi/both\.txt' \| CGI$`},
 		{"CGI status", "all", get("/status.cgi"), 418, "pot\n", http.Header{"X-Own": {"1"}}, ""},
 		{"CGI location", "all", get("/location.cgi"), 302, "…", http.Header{"Location": {"http://else.test/"}}, ""},
-		{"CGI without a header", "all", get("/broken.cgi"), 500, "", nil, ""},
-		{"CGI that is not executable", "all", get("/noexec.cgi"), 500, "", nil, ""},
+		{"CGI without a header", "all", get("/broken.cgi"), 500, "500 the program did not answer correctly\n", nil, `ERROR .*broken\.cgi status=500`},
+		{"CGI that is not executable", "all", get("/noexec.cgi"), 500, "500 Internal Server Error: not executable\n", nil, `noexec\.cgi is not executable`},
 		{"CGI body", "all", "POST /body.cgi HTTP/1.1\nHost: HOST\nContent-Length: 3\n\nabc", 200, "abc", nil, ""},
 		{"CGI in its directory", "all", get("/sub/x.cgi"), 200, top + "/cgi/sub\n", nil, ""},
+		{"CGI body of unknown length", "all", "POST /body.cgi HTTP/1.1\nHost: HOST\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\n", 200, "abc", nil, ""},
+		{"CGI that is hidden", "all", get("/.hidden.cgi"), 200, "hidden\n", nil, ""},
+		{"CGI that cannot be started", "all", get("/nointerpreter.cgi"), 500, "500 the program could not be started\n", nil, ""},
 		{"CGI with path info", "cgi", get("/status.cgi/x"), 404, "404 page not found\n", nil, ""},
 		{"CGI with a slash", "cgi", get("/status.cgi/"), 404, "404 page not found\n", nil, ""},
 		{"CGI directory", "cgi", get("/sub/"), 404, "404 page not found\n", nil, `NOT FOUND`},
@@ -179,7 +186,7 @@ func TestCGIEnvironment(t *testing.T) {
 	env := "\n" + body
 	for _, want := range []string{
 		"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=POST", "HTTP_HOST=" + d.addr, "SCRIPT_FILENAME=" + top + "/cgi/env.cgi", "SCRIPT_NAME=", "PATH_INFO=/env.cgi",
-		"QUERY_STRING=a=b", "CONTENT_LENGTH=2", "CONTENT_TYPE=text/x", "SERVER_SOFTWARE=" + softwareString(), "WSD_PASSED=passed", "HTTP_X_GOOD=2", "REQUEST_URI=/env.cgi?a=b", top + "/cgi",
+		"QUERY_STRING=a=b", "CONTENT_LENGTH=2", "CONTENT_TYPE=text/x", "SERVER_SOFTWARE=" + softwareString(), "WSD_PASSED=passed", "HTTP_X_GOOD=2", "REMOTE_ADDR=127.0.0.1", "REMOTE_HOST=127.0.0.1", "SERVER_NAME=127.0.0.1", "SERVER_PORT=" + d.addr[len("127.0.0.1:"):], "REQUEST_URI=/env.cgi?a=b", top + "/cgi",
 	} {
 		if !strings.Contains(env, "\n"+want+"\n") {
 			t.Errorf("%q is missing in%s", want, env)

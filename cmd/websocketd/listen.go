@@ -119,6 +119,9 @@ func (s *server) shutdown(servers ...*http.Server) {
 		}
 	}()
 	s.ws.Shutdown(ctx) // what it could not end, the spawner does
+	if s.cgi != nil {
+		s.cgi.close(ctx)
+	}
 	s.spawner.Close(ctx)
 	<-closed
 }

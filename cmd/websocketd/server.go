@@ -54,11 +54,6 @@ func newServer(c *config, log *logger) (*server, error) {
 			return nil, err
 		}
 	}
-	if c.cgi != "" {
-		if s.cgi, err = openCGIDir(c.cgi); err != nil {
-			return nil, err
-		}
-	}
 	s.origins = originPolicy(c)
 
 	var guard []string
@@ -68,6 +63,11 @@ func newServer(c *config, log *logger) (*server, error) {
 	memory := trim.New()
 	slogger := log.slog()
 	s.spawner = spawner.New(spawner.Config{Guard: guard, Log: slogger, StderrLevel: stderrLevel})
+	if c.cgi != "" {
+		if s.cgi, err = s.openCGIDir(c.cgi); err != nil {
+			return nil, err
+		}
+	}
 	s.ws = &wsframe.Handler{
 		Endpoint: endpoint{&stdio.Endpoint{
 			Spawner: s.spawner,

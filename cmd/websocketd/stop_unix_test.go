@@ -3,7 +3,10 @@
 package main
 
 import (
+	"bufio"
 	"io"
+	"net"
+	"net/http"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -94,6 +97,50 @@ func TestNothingSurvivesAServerThatIsKilled(t *testing.T) {
 	for _, pid := range pids {
 		gone(t, pid)
 	}
+	d.wait()
+}
+
+func TestCGIProgramsEndWithAllTheyHaveStarted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script(t, dir, "family.cgi", "printf 'Content-Type: text/plain\\n\\n'; exec "+executable()+" child:family")
+	script(t, dir, "deaf.cgi", "printf 'Content-Type: text/plain\\n\\n'; exec "+executable()+" child:deafpid")
+	d := startUnix(t, []string{"--cgidir=" + dir, "--maxforks=1"})
+	get := func(c net.Conn, name string) *bufio.Reader {
+		t.Helper()
+		for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			io.WriteString(c, "GET /"+name+" HTTP/1.0\r\n\r\n")
+			r := bufio.NewReader(c)
+			res, err := http.ReadResponse(r, nil)
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case res.StatusCode == http.StatusOK:
+				return bufio.NewReader(res.Body)
+			case res.StatusCode != http.StatusTooManyRequests || time.Now().After(end):
+				t.Fatal(res.Status)
+			}
+			c.Close()
+			c = d.conn()
+		}
+	}
+	all, err := io.ReadAll(get(d.conn(), "family.cgi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range strings.Fields(string(all)) {
+		gone(t, pid)
+	}
+	c := d.conn()
+	first, _ := get(c, "deaf.cgi").ReadString('\n')
+	if res, body := d.get("GET /family.cgi HTTP/1.1\nHost: HOST\n\n"); res.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("%s %q beside a program that runs", res.Status, body)
+	}
+	c.Close() // the client leaves
+	gone(t, strings.TrimSpace(first))
+	second, _ := get(d.conn(), "deaf.cgi").ReadString('\n')
+	d.cmd.Process.Kill()
+	gone(t, strings.TrimSpace(second))
 	d.wait()
 }
 

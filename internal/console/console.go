@@ -23,20 +23,25 @@ var page []byte
 // Where the page has the command.
 var placeholder = []byte("{{command}}")
 
-// The policy names the page's own script and style by their hashes, so that
-// nothing else can run, whatever a message contains. Connections may go to any
-// WebSocket: that is the purpose of the page.
-var policy = fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; connect-src ws: wss:; "+
-	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-	hashOf("script"), hashOf("style"))
+var policy = Policy(page)
+
+// Policy returns the Content-Security-Policy of a console with one script and one
+// style element. It names them by their hashes, so that nothing else can run,
+// whatever a URL or a message contains. Connections may go to any WebSocket: that
+// is the purpose of the page. A page without these elements is a panic.
+func Policy(page []byte) string {
+	return fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; connect-src ws: wss:; "+
+		"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		hashOf(page, "script"), hashOf(page, "style"))
+}
 
 // hashOf returns the CSP source expression for the content of the only element
 // of the page with that name.
-func hashOf(element string) string {
+func hashOf(page []byte, element string) string {
 	_, rest, _ := bytes.Cut(page, []byte("<"+element+">"))
 	content, _, found := bytes.Cut(rest, []byte("</"+element+">"))
 	if !found {
-		panic("console.html has no " + element)
+		panic("the console has no " + element)
 	}
 	sum := sha256.Sum256(content)
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
