@@ -96,6 +96,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&r.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
 	fs.BoolVar(&r.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
 	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
+	fs.StringVar(&c.Admin, "admin", "", "`ADDRESS` that tells how the server is: /metrics for Prometheus, /healthz, and wspawn status")
 	f.value(fs, "drain", &c.Drain, "how long a stopping server waits for clients and programs")
 }
 

@@ -123,6 +123,6 @@ func rootCommand() *cobra.Command {
 	serve.Use = "serve [flags] COMMAND [ARG...]"
 	serve.Short = "Serve a program (the default command)"
 	serve.Example = strings.ReplaceAll(serve.Example, "  wspawn ", "  wspawn serve ")
-	root.AddCommand(serve, checkCommand(), connectCommand(), generateCommand())
+	root.AddCommand(serve, checkCommand(), statusCommand(), connectCommand(), generateCommand())
 	return root
 }

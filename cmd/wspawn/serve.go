@@ -270,6 +270,9 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 	for _, url := range h.URLs("ws") {
 		fmt.Fprintf(&b, "listening  %s\n", url)
 	}
+	if url := h.AdminURL(); url != "" {
+		fmt.Fprintf(&b, "status     %s\n", url)
+	}
 	if path := h.ConsolePath(); path != "" {
 		for _, url := range h.URLs("http") {
 			if base, ok := strings.CutSuffix(url, "/"); ok {

@@ -32,6 +32,8 @@ var allowed = map[string][]string{
 	"internal/inflate":  {},
 	"internal/watch":    {},
 	"internal/manpage":  {},
+	"internal/metrics":  {},
+	"internal/loglimit": {},
 
 	"internal/backend": {"spawner"},
 	"internal/proxy":   {"internal/backend", "internal/relay", "internal/stream"},

@@ -14,6 +14,10 @@ type Config struct {
 	// without a `[[listener]]` it is 127.0.0.1:8080.
 	Listen []string `toml:"listen"`
 
+	// Where the server tells how it is, over HTTP: HOST:PORT, or unix:PATH, which gets the mode 0600. `/metrics` has counters for
+	// Prometheus, `/healthz` says that it serves, and `wspawn status` shows both. Whoever can connect can read them.
+	Admin string `toml:"admin"`
+
 	// How long a stopping server waits for its sessions and programs.
 	Drain Duration `toml:"drain" default:"15s"`
 

@@ -29,8 +29,25 @@ func (c *Config) Listeners() []*Listener {
 	return append(all, c.Listener...)
 }
 
+// AdminListener is the one of Admin, or nil.
+func (c *Config) AdminListener() *Listener {
+	if c.Admin == "" {
+		return nil
+	}
+	l := New[Listener]()
+	l.Address = c.Admin
+	if strings.HasPrefix(c.Admin, "unix:") {
+		l.Mode = "0600"
+	}
+	return l
+}
+
 func (c *Config) checkListeners(p *problems) {
 	seen := make(map[string]bool)
+	if c.Admin != "" {
+		p.add("admin", checkAddress(c.Admin))
+		seen[c.Admin] = true
+	}
 	for i, l := range c.Listeners() {
 		setting := fmt.Sprintf("listener[%d]", i-len(c.Listen))
 		address := setting + ".address"

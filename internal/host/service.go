@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,8 @@ type service struct {
 	front     http.Handler     // what is in front of gateway
 	policy    *origin.Policy   // who may upgrade; nil: nobody can
 
+	sessions *limit.Limiter // of this route
+
 	active  atomic.Int64 // requests and sessions; -1: closed
 	retired atomic.Bool
 	once    sync.Once
@@ -71,12 +74,12 @@ func (s *service) build() error {
 	if err != nil {
 		return err
 	}
-	own, err := config.Headers(s.r.Headers)
+	ownHeaders, err := config.Headers(s.r.Headers)
 	if err != nil {
 		return err
 	}
 	s.header = all
-	for name, values := range own {
+	for name, values := range ownHeaders {
 		s.header[name] = values
 	}
 	if err := s.buildFiles(); err != nil {
@@ -92,10 +95,13 @@ func (s *service) build() error {
 			return err
 		}
 	}
-	if l := s.r.Limits; l != (config.RouteLimits{}) {
-		all := config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress}
-		s.answer = &limit.Handler{Limiter: limit.New(limits(&all)), Next: s.answer, Log: s.log}
+	l := &s.r.Limits
+	own := limits(&config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress})
+	if own.SessionsPerAddress < 0 && own.RatePerAddress < 0 {
+		own.Exempt = func(netip.Addr) bool { return true }
 	}
+	s.sessions = limit.New(own)
+	s.answer = &limit.Handler{Limiter: s.sessions, Next: s.answer, Log: s.log}
 	s.errorHeader, err = config.Headers(s.r.ErrorHeaders)
 	return err
 }
@@ -153,7 +159,7 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 		},
 		Log:     s.log,
 		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Changed() },
-		OnClose: func(*wsframe.Conn, error) { s.leave(); memory.Changed() },
+		OnClose: func(c *wsframe.Conn, _ error) { s.closed(c); s.leave(); memory.Changed() },
 	}
 	switch {
 	case len(s.r.Subprotocols) > 0:
@@ -239,6 +245,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	if o, ok := w.(*observer); ok {
+		o.route = s.r.Title()
+	}
 	if len(s.errorHeader) > 0 {
 		w = &errorWriter{ResponseWriter: w, header: s.errorHeader}
 	}

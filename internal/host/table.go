@@ -42,7 +42,7 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 	}
 	local := true
 	for _, l := range h.listeners {
-		local = local && listen.Loopback(l.Listener)
+		local = local && (l.admin || listen.Loopback(l.Listener))
 	}
 	routes := make([]route.Route, len(c.Route))
 	for i, r := range c.Route {
@@ -78,7 +78,7 @@ func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) 
 	if err != nil {
 		return nil, err
 	}
-	return clients.Handler(names.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log})), nil
+	return h.observe(clients.Handler(names.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}))), nil
 }
 
 // limits returns them in the terms of package limit.
