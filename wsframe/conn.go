@@ -58,7 +58,7 @@ type Conn struct {
 	leaving bool        // somebody closes the network connection when all is said
 	heard   bool        // something has arrived since the loop of Receive began
 
-	quiet atomic.Pointer[quietReader] // nobody reads, because nothing arrives
+	sleeper rawio.Sleeper // asleep: nobody reads, because nothing arrives
 
 	// Write state. writing is held for one write, sending for one message.
 	sending sync.Mutex
@@ -239,12 +239,8 @@ func (c *Conn) tearDown() {
 	default:
 	}
 	c.life.stop()
-	c.out.Stop()                       // after this nobody waits in a write
-	if q := c.quiet.Load(); q != nil { // before the descriptor can be another one's
-		if w := q.wait.Load(); w != nil {
-			w.Forget()
-		}
-	}
+	c.out.Stop()     // after this nobody waits in a write
+	c.sleeper.Wake() // before the descriptor can be another one's; the reader has to wait for us
 	if t, ok := c.nc.(*tls.Conn); ok && c.aborted.Load() {
 		t.NetConn().Close() // Close of t would try for 5 s to tell a peer who may not read
 	}
@@ -258,7 +254,6 @@ func (c *Conn) tearDown() {
 	}
 	c.mailbox.failPings()
 	close(c.done)
-	c.wakeUp()
 }
 
 func (c *Conn) endCause() *CloseError {

@@ -6,22 +6,10 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/rawio"
 )
-
-// quietAfter is how long nothing has to arrive before a connection gives up the goroutine that reads
-// it. Its stack is a third of what an idle connection costs. The message that ends the silence starts
-// another one; in a conversation nothing changes.
-const quietAfter = 200 * time.Millisecond
-
-// A quietReader is what is left of a reader while its connection is quiet.
-type quietReader struct {
-	wake func()
-	wait atomic.Pointer[rawio.Wait]
-}
 
 // ReceiveThen is [Conn.Receive] for a server of many connections that are quiet most of the time. It
 // returns at once, and calls done with what Receive would have returned, in a goroutine of its own.
@@ -32,8 +20,8 @@ func (c *Conn) ReceiveThen(handle func(*Batch) error, done func(error)) {
 
 func (c *Conn) receiveThen(handle func(*Batch) error, done func(error)) {
 	var wake func()
-	if rawio.CanWait(c.nc) {
-		wake = func() { go c.receiveThen(handle, done) }
+	if rawio.CanSleep(c.nc) {
+		wake = func() { c.receiveThen(handle, done) }
 	}
 	err, quiet := c.receiveSafely(handle, wake)
 	if !quiet {
@@ -96,7 +84,7 @@ func (c *Conn) loop(wake func()) (err error, quiet bool) {
 	for {
 		c.heard = false
 		if wake != nil {
-			c.setQuietDeadline(time.Now().Add(quietAfter))
+			c.setQuietDeadline(time.Now().Add(rawio.QuietAfter))
 		}
 		err = c.in.Loop(c.receive)
 		switch {
@@ -105,7 +93,7 @@ func (c *Conn) loop(wake func()) (err error, quiet bool) {
 		case wake == nil, c.batch.handlerErr != nil, c.aborted.Load(), !errors.Is(err, os.ErrDeadlineExceeded):
 			return err, false
 		case c.heard:
-		case c.fallAsleep(wake):
+		case c.sleeper.Sleep(c.nc, wake): // reading is held, so the connection is not closed meanwhile
 			return nil, true
 		default: // it has to be waited for after all
 			wake = nil
@@ -119,30 +107,5 @@ func (c *Conn) setQuietDeadline(at time.Time) {
 	c.nc.SetReadDeadline(at)
 	if c.aborted.Load() {
 		c.nc.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// fallAsleep arranges for wake to be called when there is something to read, or nothing to be read any
-// more. It needs reading, so the connection is not closed meanwhile.
-func (c *Conn) fallAsleep(wake func()) bool {
-	q := &quietReader{wake: wake}
-	c.quiet.Store(q)
-	w, ok := rawio.WhenReadable(c.nc, c.wakeUp)
-	if !ok {
-		// Nobody else knows q: it is only woken by who holds reading, or by the wait.
-		c.quiet.Store(nil)
-		return false
-	}
-	q.wait.Store(&w)
-	return true
-}
-
-// wakeUp starts the reader of a quiet connection, once for each time that it fell asleep.
-func (c *Conn) wakeUp() {
-	if q := c.quiet.Swap(nil); q != nil {
-		if w := q.wait.Load(); w != nil {
-			w.Forget()
-		}
-		q.wake()
 	}
 }

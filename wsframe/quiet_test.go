@@ -8,7 +8,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/rawio"
 )
+
+const quietAfter = rawio.QuietAfter
 
 // A startedEcho echoes without keeping a goroutine while its client is quiet.
 type startedEcho struct{}
@@ -70,7 +74,7 @@ func asleep(t *testing.T, h *Handler) {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		awake := 0
 		for c := range h.Conns() {
-			if c.quiet.Load() == nil {
+			if !c.sleeper.Asleep() {
 				awake++
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/go-multierror"
 	"github.com/spf13/cobra"
@@ -22,7 +23,12 @@ refers to, and prints all that is wrong, each with its place. Nothing is started
 all is well and 1 when not.`,
 		Example: `  wspawn check                    wspawn.toml in this directory
   wspawn check --print site.toml  and show every setting that holds`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError(fmt.Errorf("check takes one file, not %s; include in a file names others", strings.Join(args, " ")))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				if file != "" {

@@ -26,16 +26,24 @@ func generateCommand() *cobra.Command {
 			return usageError(errors.New("generate what? use wspawn generate man DIR, completion DIR, or schema DIR"))
 		},
 	}
-	for name, write := range map[string]func(dir string) error{"man": writeManual, "completion": writeCompletion, "schema": writeSchema} {
+	for _, what := range []struct {
+		name, short string
+		write       func(dir string) error
+	}{
+		{"man", "Write manual pages into DIR", writeManual},
+		{"completion", "Write shell completions into DIR", writeCompletion},
+		{"schema", "Write the schema of the configuration file into DIR, for editors", writeSchema},
+	} {
 		generate.AddCommand(&cobra.Command{
-			Use: name + " DIR",
+			Use:   what.name + " DIR",
+			Short: what.short,
 			Args: func(_ *cobra.Command, args []string) error {
 				if len(args) != 1 {
-					return usageError(fmt.Errorf("generate %s takes one directory", name))
+					return usageError(fmt.Errorf("generate %s takes one directory", what.name))
 				}
 				return nil
 			},
-			RunE: func(_ *cobra.Command, args []string) error { return write(args[0]) },
+			RunE: func(_ *cobra.Command, args []string) error { return what.write(args[0]) },
 		})
 	}
 	return generate

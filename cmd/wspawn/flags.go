@@ -124,10 +124,10 @@ func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
 	fs.IntVar(&s.Spare, "spare", 0, "`NUMBER` of programs that are started before anybody connects")
 	fs.BoolVar(&s.RequestMessage, "request-message", false, "tell the program of the request in a first message, in JSON")
 	fs.BoolVar(&s.Watch, "watch", false, "close connections with 1012 when the file of the program changes, for development")
-	f.only(ownPrograms, "other-type", "newlines", "max-line", "long-line", "events", "close-code", "request-message", "watch")
+	f.only(ownPrograms, "other-type", "max-line", "long-line", "events", "close-code", "request-message", "watch")
 	f.only([]string{"command"}, "spare")
 	f.only([]string{"command", "dir", "tunnel", "scgi", "uwsgi", "fastcgi"}, "framing", "binary")
-	f.only(terminating, "queue", "stall-timeout", "invalid-utf8")
+	f.only(terminating, "queue", "stall-timeout", "newlines", "invalid-utf8")
 }
 
 func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
@@ -145,6 +145,7 @@ func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
 	fs.StringVar((*string)(&p.Directory), "chdir", "", "working `DIR` of the program")
 	fs.StringVar(&p.User, "user", "", "`USER` to run the program as")
 	fs.StringVar(&p.Group, "group", "", "`GROUP` to run the program as")
+	fs.BoolVar(&p.NoNewPrivileges, "no-new-privileges", false, "keep it from gaining rights by set-uid programs and file capabilities (Linux)")
 	f.value(fs, "umask", &p.Umask, "`MASK` of permissions that its files do not get, octal")
 	fs.IntVar(&p.Nice, "nice", 0, "its priority, -20 to 19")
 	f.pairs(fs, "limit", "`NAME=SOFT[:HARD]`: resource limit, as nofile=64 or as=512M (repeatable)", "NAME=SOFT[:HARD] like nofile=64 or as=512M:unlimited", func(name, value string) error {
@@ -159,7 +160,7 @@ func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&p.Stop, "stop", p.Stop, "how it is stopped: steps and the times between them")
 	fs.IntVar(&f.c.MaxProcesses, "max-processes", f.c.MaxProcesses, "programs that may run at once; 0 is no limit")
 	fs.Float64Var(&f.c.StartRate, "start-rate", 0, "programs that may be started in a second; 0 is no limit")
-	f.only(started, "env", "pass-env", "unbuffer", "chdir", "user", "group", "umask", "nice", "limit", "cgroup", "pipe-size", "stop", "stderr")
+	f.only(started, "env", "pass-env", "unbuffer", "chdir", "user", "group", "no-new-privileges", "umask", "nice", "limit", "cgroup", "pipe-size", "stop", "stderr")
 }
 
 func (f *serveFlags) registerWebSocket(fs *pflag.FlagSet) {
@@ -274,6 +275,7 @@ func (f *serveFlags) listeners(fs *pflag.FlagSet) {
 	if fs.Changed("port") {
 		if f.port < 0 || f.port > 65535 {
 			f.bad("port", fmt.Errorf("%d is not from 0 to 65535", f.port))
+			f.port = 0 // which is all that is said about it
 		}
 		addr := "127.0.0.1:" + strconv.Itoa(f.port)
 		if fs.Changed("listen") {
@@ -349,7 +351,8 @@ func (f *serveFlags) service(fs *pflag.FlagSet, args []string) {
 			f.terminated(fs, &f.fastcgi.Terminated)
 		case "tunnel":
 			t := f.tunnel
-			t.Servers, t.Binary, t.InvalidUTF8, t.StallTimeout, r.Tunnel = *f.servers[name], f.stdio.Binary, f.stdio.InvalidUTF8, f.stdio.StallTimeout, t
+			t.Servers, t.StallTimeout, r.Tunnel = *f.servers[name], f.stdio.StallTimeout, t
+			t.Binary, t.Newlines, t.InvalidUTF8 = f.stdio.Binary, f.stdio.Newlines, f.stdio.InvalidUTF8
 			if fs.Changed("framing") {
 				t.Framing = f.stdio.Framing.Framing
 			}
@@ -394,7 +397,7 @@ func forServices(names []string) string {
 var flagOf = map[string]string{
 	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
 	"subprotocols": "subprotocol", "client_ca": "tls-client-ca", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
-	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group, --nice, --limit, --cgroup, --pipe-size",
+	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group",
 }
 
 // translate names a setting as the command line has it.
@@ -405,10 +408,9 @@ func (f *serveFlags) translate(err error) error {
 	}
 	keys := strings.FieldsFunc(p.Setting, func(r rune) bool { return r == '.' })
 	last := keys[len(keys)-1]
-	if n := len(keys); n > 1 && (keys[n-2] == "env" || keys[n-2] == "interpreters") || strings.HasSuffix(last, `"`) {
-		last = "env"
-		if strings.Contains(p.Setting, "interpreters") {
-			last = "interpreter"
+	for _, table := range []string{"env", "interpreters", "close_codes"} {
+		if strings.Contains(p.Setting, "."+table+".") {
+			last = table // with a name of its own behind it
 		}
 	}
 	last, _, _ = strings.Cut(last, "[")
@@ -425,7 +427,7 @@ func (f *serveFlags) translate(err error) error {
 				return fmt.Errorf("command: %s is a directory: to serve the programs in it, use --dir %[1]s", argv[0])
 			}
 		}
-		return fmt.Errorf("command: %w", p.Err)
+		return fmt.Errorf("command: %w%s", p.Err, otherCommand(f.stdio.Command))
 	}
 	name, other := flagOf[last]
 	if !other {

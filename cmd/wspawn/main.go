@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/wspawn/wspawn/spawner"
 )
@@ -98,31 +97,34 @@ func versionString() string {
 	return "devel"
 }
 
-// valueNames say what a flag wants. What pflag says of these is about functions of Go.
-var valueNames = map[string]string{
-	"bool": "true or false", "int": "a whole number", "float64": "a number", "duration": "a time like 30s, 500ms or 1h30m",
-}
-
 func rootCommand() *cobra.Command {
 	root := serveCommand()
 	root.Use = "wspawn [flags] COMMAND [ARG...]"
 	root.Version = versionString()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("wspawn {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		var invalid *pflag.InvalidValueError
-		if errors.As(err, &invalid) {
-			f := invalid.GetFlag()
-			if what, ok := valueNames[f.Value.Type()]; ok {
-				err = fmt.Errorf("--%s: %q is not %s", f.Name, invalid.GetValue(), what)
-			}
-		}
-		return usageError(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
-	})
+	root.SetFlagErrorFunc(flagError)
 	serve := serveCommand()
 	serve.Use = "serve [flags] COMMAND [ARG...]"
 	serve.Short = "Serve a program (the default command)"
 	serve.Example = strings.ReplaceAll(serve.Example, "  wspawn ", "  wspawn serve ")
 	root.AddCommand(serve, checkCommand(), statusCommand(), connectCommand(), generateCommand())
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = helpTopic(root)
+		}
+	}
 	return root
+}
+
+// helpTopic refuses what is no command: everything else could be the name of a program.
+func helpTopic(root *cobra.Command) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		cmd, rest, err := root.Find(args)
+		if err == nil && len(args) > 0 && (cmd == root || len(rest) > 0) {
+			return usageError(fmt.Errorf("there is no command %q%s (see wspawn --help)", strings.Join(args, " "), otherCommand(args)))
+		}
+		return err
+	}
 }

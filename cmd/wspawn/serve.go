@@ -63,6 +63,9 @@ told otherwise. A page for trying the service is printed at the start.`,
 			if err != nil {
 				return usageError(err)
 			}
+			if own := ownFlags(cmd.Flags(), args); len(own) > 0 {
+				log.Info("flags behind the program are the program's own; those of wspawn stand in front of it", "flags", own)
+			}
 			s := server{c: c, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "--origin", Missing: "--require-origin"}}
 			return s.run(cmd.Context())
 		},
@@ -124,6 +127,7 @@ type server struct {
 	out      io.Writer
 	settings origin.Settings
 	host     *host.Host
+	problem  string // of the last reload, "" = none
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -172,7 +176,10 @@ func (s *server) run(ctx context.Context) error {
 		reloading.Go(func() { s.reload(ctx) })
 	}
 	banner(s.out, s.c, h)
-	return h.Run(ctx, now)
+	if err = h.Run(ctx, now); errors.Is(err, context.Canceled) && now.Err() != nil {
+		err = errors.New("a second signal ended the server before all sessions and programs had ended")
+	}
+	return err
 }
 
 // reload reads the configuration again after SIGHUP, and when one of its files changes.
@@ -232,16 +239,20 @@ func (s *server) reloadNow(why string, again bool) {
 	c, source, err := config.Read(s.file)
 	s.source = source // which may have other files now
 	if err == nil {
-		if again && reflect.DeepEqual(c, s.c) {
+		if again && s.problem == "" && reflect.DeepEqual(c, s.c) {
 			return
 		}
 		err = s.host.Reload(c)
 	}
 	if err == nil {
-		s.c = c
+		s.c, s.problem = c, ""
 		s.log.Info("configuration reloaded", "file", s.file, "because", why, "routes", len(c.Route))
 		return
 	}
+	if again && err.Error() == s.problem {
+		return // it has been said
+	}
+	s.problem = err.Error()
 	for _, e := range each(err) {
 		s.log.Error("configuration not reloaded", "file", s.file, "because", why, "err", e)
 	}

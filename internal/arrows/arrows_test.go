@@ -26,7 +26,6 @@ var allowed = map[string][]string{
 	"internal/scripts":  {},
 	"internal/console":  {},
 	"internal/license":  {},
-	"internal/route":    {},
 	"internal/trim":     {},
 	"internal/certs":    {},
 	"internal/inflate":  {},
@@ -49,6 +48,7 @@ var allowed = map[string][]string{
 	"internal/clientip":    {"cgi", "wsframe", "internal/glob"},
 	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit"},
 	"internal/limit":       {"wsframe"},
+	"internal/route":       {"wsframe"},
 	"internal/hostname":    {"wsframe", "internal/glob"},
 	"internal/subprotocol": {"wsframe"},
 
@@ -66,7 +66,7 @@ var allowed = map[string][]string{
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
 		"internal/framing", "internal/proxy", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
-		"internal/auth", "internal/certs", "internal/clientip", "internal/hostname", "internal/limit", "internal/listen", "internal/subprotocol",
+		"internal/auth", "internal/certs", "internal/clientip", "internal/hostname", "internal/limit", "internal/loglimit", "internal/metrics", "internal/listen", "internal/subprotocol",
 	},
 }
 

@@ -10,6 +10,7 @@ package clientip
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -44,6 +45,8 @@ type Config struct {
 	// Remove are fields that are removed when the peer is not trusted, beside those of Header and
 	// SchemeHeader; one that ends in "*" stands for all that begin so. Nil: [DefaultRemove], empty: none.
 	Remove []string
+	// Log gets a line for each refusal of [Resolver.Handler], at level Warn. Nil logs nothing.
+	Log *slog.Logger
 }
 
 // DefaultRemove is what tells programs about the client, one way or another.
@@ -59,6 +62,7 @@ type Resolver struct {
 	scheme  string
 	strict  bool
 	remove  []string // folded
+	log     *slog.Logger
 }
 
 // New checks c. Its errors name every entry that is wrong.
@@ -67,7 +71,7 @@ func New(c Config) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Resolver{trusted: trusted, scheme: "X-Forwarded-Proto", strict: c.Strict}
+	s := &Resolver{trusted: trusted, scheme: "X-Forwarded-Proto", strict: c.Strict, log: c.Log}
 	if c.SchemeHeader != "" {
 		s.scheme = textproto.CanonicalMIMEHeaderKey(c.SchemeHeader)
 	}
@@ -130,6 +134,9 @@ func (s *Resolver) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		resolved, err := s.Resolve(r)
 		if err != nil {
+			if s.log != nil {
+				s.log.Warn("client refused", "remote", r.RemoteAddr, "status", err.Status, "err", err.Err)
+			}
 			err.Write(w)
 			return
 		}

@@ -118,14 +118,18 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"permissions of TCP", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
 		{"negative limits", func(c *Config) { c.MaxProcesses, c.StartRate = -1, -1 }, []string{"max_processes: negative", "start_rate: negative"}},
 
-		{"limits of a program", func(c *Config) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p: unknown limit "x"`}},
+		{"limits of a program", func(c *Config) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p.limits: unknown limit "x"`}},
 		{"a limit that is no number", func(c *Config) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},
+		{"a user that does not exist", func(c *Config) { c.Program["p"].User = "no-such" }, []string{`program.p.user: there is no user "no-such"`}},
+		{"a group that does not exist", func(c *Config) { c.Program["p"].Group = "no-such" }, []string{`program.p.group: there is no group "no-such"`}},
+		{"a user by number", func(c *Config) { c.Program["p"].User, c.Program["p"].Group = "4000000000", "4000000000" }, nil},
+		{"a value among names", func(c *Config) { c.Program["p"].PassEnv = []string{"A=1"} }, []string{`program.p.pass_env: "A=1" is not the name of a variable`}},
 		{"a ladder", func(c *Config) { c.Program["p"].Stop = "now" }, []string{`program.p.stop: "now" is no step`}},
 		{"environment", func(c *Config) { c.Program["p"].Env = map[string]string{"A=": "1"} }, []string{`program.p.env."A=": not the name`}},
 		{"a directory to work in", func(c *Config) { c.Program["p"].Directory = "no" }, []string{"program.p.directory: no: no such file or directory"}},
 		{"contradictory streams", func(c *Config) { s := c.Route[0].Stdio; s.StderrToClient, s.Framing.Framing = true, "raw" }, []string{"route[0].stdio: passing stderr on"}},
-		{"a close code nobody may send", func(c *Config) { c.Route[0].Stdio.CloseCodes = map[string]int{"3": 1006} }, []string{"route[0].stdio: close code 1006"}},
-		{"an exit status that does not exist", func(c *Config) { c.Route[0].Stdio.CloseCodes = map[string]int{"300": 4000} }, []string{`route[0].stdio: "300" is neither an exit status nor signal`}},
+		{"a close code nobody may send", func(c *Config) { c.Route[0].Stdio.CloseCodes = map[string]int{"3": 1006} }, []string{"route[0].stdio.close_codes.3: close code 1006"}},
+		{"an exit status that does not exist", func(c *Config) { c.Route[0].Stdio.CloseCodes = map[string]int{"300": 4000} }, []string{`route[0].stdio.close_codes.300: "300" is neither an exit status from 0 to 255 nor signal`}},
 		{"watching a directory", func(c *Config) { s := c.Route[0].Stdio; s.Command, s.Programs, s.Watch = nil, "dir", true }, []string{"route[0].stdio.watch: needs a program"}},
 		{"spares of a directory", func(c *Config) { s := c.Route[0].Stdio; s.Command, s.Programs, s.Spare = nil, "dir", 1 }, []string{"route[0].stdio.spare: needs one program"}},
 
@@ -146,6 +150,15 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"two targets", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Backends = "l", "b" })
 		}, []string{"route[0].tunnel: give one of backends, servers and pool"}},
+		{"newlines of a raw tunnel", func(c *Config) {
+			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Newlines = "l", "refuse" })
+		}, []string{"route[0].tunnel: delimiters are for the framings lines and null, not for raw"}},
+		{"newlines of a tunnel with lines", func(c *Config) {
+			with(c, func(r *Route) {
+				r.Tunnel = New[Tunnel]()
+				r.Tunnel.Pool, r.Tunnel.Framing, r.Tunnel.Newlines = "l", "lines", "refuse"
+			})
+		}, nil},
 		{"tokens and a target", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Tokens = "l", "none" })
 		}, []string{"route[0].tunnel.tokens: excludes", "route[0].tunnel.tokens: none: no such file"}},
@@ -174,7 +187,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 			c.MaxProcesses = -1
 			c.Program["p"].Nice = 99
 			c.Route[0].Path = ""
-		}, []string{"max_processes: ", "program.p: ", "route[0].path: "}},
+		}, []string{"max_processes: ", "program.p.nice: ", "route[0].path: "}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := allRight()

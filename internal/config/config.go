@@ -201,6 +201,10 @@ type Program struct {
 	// Group to run as, a name or a number. Without it, that of the user.
 	Group string `toml:"group"`
 
+	// Keep it, and all that it starts, from gaining rights by what it executes: set-uid and set-gid programs (sudo, su, mail systems)
+	// and file capabilities have no effect then. Off by default, since programs may need such helpers. Linux only.
+	NoNewPrivileges bool `toml:"no_new_privileges"`
+
 	// Permissions that its files do not get, octal.
 	Umask Mode `toml:"umask"`
 
@@ -216,7 +220,8 @@ type Program struct {
 	// Size of its pipes; 0 is the system's.
 	PipeSize Size `toml:"pipe_size"`
 
-	// How it is stopped: steps, and the times between them.
+	// How it is stopped: steps, and the times between them. A step is the end of its input (stdin) or a signal: HUP, INT, QUIT, TERM,
+	// USR1, USR2, WINCH, KILL (on Windows none of USR1, USR2, WINCH).
 	Stop string `toml:"stop" default:"stdin,2s,TERM,3s,KILL"`
 
 	// Where its standard error goes.

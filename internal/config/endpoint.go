@@ -92,6 +92,10 @@ func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 	if s.Spare > 0 && s.Programs != "" {
 		p.addf(at+".spare", "needs one program: which one of a directory will be asked for is not known")
 	}
+	for _, status := range keys(s.CloseCodes) {
+		_, _, err := closeCode(status, s.CloseCodes[status])
+		p.add(join(at+".close_codes", status), err)
+	}
 	o, err := s.Options(c)
 	if err == nil {
 		err = o.Check()
@@ -137,17 +141,12 @@ func (s *Stdio) Options(c *Config) (stdio.Options, error) {
 		Options: f, PassStderr: s.StderrToClient, Events: s.Events, RequestMessage: s.RequestMessage,
 		Queue: int64(s.Queue), StallTimeout: s.StallTimeout.Value(),
 	}
-	for _, status := range keys(s.CloseCodes) {
-		n, e := parseStatus(status)
-		if err = errors.Join(err, e); e == nil {
+	for status, code := range s.CloseCodes {
+		if n, code, e := closeCode(status, code); e == nil { // the others are told by check, each with its place
 			if o.CloseCodes == nil {
 				o.CloseCodes = make(map[int]wsframe.CloseCode)
 			}
-			if code := s.CloseCodes[status]; code < 0 || code > 65535 {
-				err = errors.Join(err, fmt.Errorf("%d is no close code", code))
-			} else {
-				o.CloseCodes[n] = wsframe.CloseCode(code)
-			}
+			o.CloseCodes[n] = code
 		}
 	}
 	return o, err
@@ -289,7 +288,7 @@ func checkTerminated(p *problems, at string, t *Terminated, r *Responder) {
 
 // Options returns them in the terms of package framing.
 func (t *Tunnel) Options() (*framing.Options, error) {
-	f := Framing{Framing: t.Framing, Binary: t.Binary, InvalidUTF8: t.InvalidUTF8}
+	f := Framing{Framing: t.Framing, Binary: t.Binary, Newlines: t.Newlines, InvalidUTF8: t.InvalidUTF8}
 	o, err := f.Options()
 	return &o, err
 }
@@ -298,6 +297,11 @@ func (t *Tunnel) check(c *Config, p *problems, at string) {
 	if t.ProxyProtocol < 0 || t.ProxyProtocol > 2 {
 		p.addf(at+".proxy_protocol", "there is no version %d: use 1 or 2, or 0 for none", t.ProxyProtocol)
 	}
+	o, err := t.Options()
+	if err == nil {
+		err = o.Check()
+	}
+	p.add(at, err)
 	if t.Tokens == "" {
 		t.Target.check(c, p, at)
 		return

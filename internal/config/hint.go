@@ -16,7 +16,7 @@ func whereIs(key string, t reflect.Type) string {
 	for _, f := range fields(t) {
 		here = append(here, f.key)
 	}
-	near, far := nearest(key, here)
+	near, far := Nearest(key, here)
 	if near != "" && far <= 1 {
 		return "did you mean " + strconv.Quote(near) + "?"
 	}
@@ -44,8 +44,9 @@ var owners = sync.OnceValue(func() map[string][]string {
 	return all
 })
 
-// nearest returns the word that takes the fewest changes to become s. Case, and dashes for underscores, count for nothing.
-func nearest(s string, words []string) (word string, distance int) {
+// Nearest returns the word that takes the fewest changes to become s, and their number. Case, and dashes for underscores, count
+// for nothing. Without words it is "" and 0.
+func Nearest(s string, words []string) (word string, distance int) {
 	fold := func(s string) []rune { return []rune(strings.ToLower(strings.ReplaceAll(s, "-", "_"))) }
 	for _, w := range words {
 		if d := changes(fold(s), fold(w)); word == "" || d < distance {

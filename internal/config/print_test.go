@@ -145,6 +145,7 @@ waiting = 1000
 [program."my cat"]
 command = ["cat", "-u"]
 env = { A = "1" }
+no_new_privileges = false
 nice = 0
 pipe_size = 0
 stop = ""

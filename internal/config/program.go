@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/wspawn/wspawn/spawner"
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 func (g *Program) check(p *problems, at string) {
@@ -22,6 +23,11 @@ func (g *Program) check(p *problems, at string) {
 	for _, name := range keys(g.Env) {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(g.Env[name], "\x00") {
 			p.addf(join(at+".env", name), "not the name of a variable")
+		}
+	}
+	for _, name := range g.PassEnv {
+		if name == "" || strings.ContainsAny(name, "= \x00") {
+			p.addf(at+".pass_env", "%q is not the name of a variable; a variable with a value goes into env", name)
 		}
 	}
 	p.add(at+".directory", directory(g.Directory))
@@ -36,9 +42,48 @@ func (g *Program) check(p *problems, at string) {
 	}
 	pattern, _ := g.Pattern()
 	pattern.Path = "program"
-	if err := pattern.Check(); err != nil {
-		p.addf(at, "%s", strings.TrimPrefix(err.Error(), `program "program": `))
+	err = pattern.Check()
+	for _, one := range []struct {
+		key  string
+		part spawner.Program
+	}{
+		{"umask", spawner.Program{Umask: pattern.Umask}}, {"nice", spawner.Program{Nice: pattern.Nice}},
+		{"limits", spawner.Program{Limits: pattern.Limits}}, {"cgroup", spawner.Program{Cgroup: pattern.Cgroup}},
+		{"pipe_size", spawner.Program{PipeSize: pattern.PipeSize}}, {"no_new_privileges", spawner.Program{NoNewPrivileges: pattern.NoNewPrivileges}},
+	} {
+		one.part.Path = pattern.Path
+		if e := one.part.Check(); e != nil {
+			p.addf(at+"."+one.key, "%s", strings.TrimPrefix(e.Error(), `program "program": `))
+			err = nil // it is that, or will be found when that is right
+		}
 	}
+	if err != nil {
+		p.addf(at, "%s", strings.TrimPrefix(err.Error(), `program "program": `))
+		return
+	}
+	p.add(at+".user", checkUser(g.User))
+	p.add(at+".group", checkGroup(g.Group))
+}
+
+// checkUser and checkGroup find names that the system does not know. A number needs no entry.
+func checkUser(name string) error {
+	if _, err := strconv.ParseUint(name, 10, 32); name == "" || err == nil {
+		return nil
+	}
+	if _, err := user.Lookup(name); err != nil {
+		return fmt.Errorf("there is no user %q on this machine", name)
+	}
+	return nil
+}
+
+func checkGroup(name string) error {
+	if _, err := strconv.ParseUint(name, 10, 32); name == "" || err == nil {
+		return nil
+	}
+	if _, err := user.LookupGroup(name); err != nil {
+		return fmt.Errorf("there is no group %q on this machine", name)
+	}
+	return nil
 }
 
 // Pattern returns everything but the command.
@@ -46,8 +91,8 @@ func (g *Program) Pattern() (spawner.Program, error) {
 	limits, err1 := parseLimits(g.Limits)
 	stop, err2 := parseLadder(g.Stop)
 	s := spawner.Program{
-		Dir: string(g.Directory), Env: g.Environ(), User: g.User, Group: g.Group, Nice: g.Nice, Limits: limits,
-		Cgroup: string(g.Cgroup), PipeSize: int(g.PipeSize), Stop: stop,
+		Dir: string(g.Directory), Env: g.Environ(), User: g.User, Group: g.Group, NoNewPrivileges: g.NoNewPrivileges,
+		Nice: g.Nice, Limits: limits, Cgroup: string(g.Cgroup), PipeSize: int(g.PipeSize), Stop: stop,
 	}
 	if bits, set := g.Umask.Bits(); set {
 		s.Umask = int(bits)
@@ -202,10 +247,6 @@ func parseLimit(s string) (uint64, error) {
 	return uint64(n), err
 }
 
-var signalNames = map[string]os.Signal{
-	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM, "KILL": os.Kill,
-}
-
 // parseLadder reads "stdin,2s,TERM,3s,KILL".
 func parseLadder(s string) (spawner.Ladder, error) {
 	if s == "" {
@@ -225,7 +266,7 @@ func parseLadder(s string) (spawner.Ladder, error) {
 		if word != "stdin" {
 			sig, ok := signalNames[strings.TrimPrefix(strings.ToUpper(word), "SIG")]
 			if !ok {
-				return nil, fmt.Errorf("%q is no step: use stdin, HUP, INT, QUIT, TERM, KILL, or a time like 2s", word)
+				return nil, fmt.Errorf("%q is no step: use stdin, %s, or a time like 2s", word, strings.Join(keys(signalNames), ", "))
 			}
 			step.Signal = sig
 		}
@@ -234,14 +275,17 @@ func parseLadder(s string) (spawner.Ladder, error) {
 	return ladder, nil
 }
 
-// parseCloseCodes reads `3 = 4003` and `signal = 1011`.
-func parseStatus(s string) (int, error) {
-	if s == "signal" {
-		return -1, nil
+// closeCode reads `3 = 4003` and `signal = 1011`. A signal is the status -1.
+func closeCode(status string, code int) (int, wsframe.CloseCode, error) {
+	n := -1
+	if status != "signal" {
+		var err error
+		if n, err = strconv.Atoi(status); err != nil || n < 0 || n > 255 {
+			return 0, 0, fmt.Errorf("%q is neither an exit status from 0 to 255 nor signal", status)
+		}
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 || n > 255 {
-		return 0, fmt.Errorf("%q is neither an exit status nor signal", s)
+	if code < 0 || code > 65535 || !wsframe.CloseCode(code).Sendable() {
+		return 0, 0, fmt.Errorf("close code %d may not be sent: use 1000, 1001, 1011 or 3000 to 4999", code)
 	}
-	return n, nil
+	return n, wsframe.CloseCode(code), nil
 }

@@ -346,6 +346,9 @@ type Tunnel struct {
 	// How messages lie in the stream. raw: not at all, each piece that is read becomes a message.
 	Framing string `toml:"framing" default:"raw" enum:"lines,null,length,json,raw"`
 
+	// Newlines (NULs with the framing null) inside of client messages, with one of the framings lines and null.
+	Newlines string `toml:"newlines" default:"pass" enum:"pass,escape,refuse"`
+
 	// Text that is not UTF-8.
 	InvalidUTF8 string `toml:"invalid_utf8" default:"replace" enum:"replace,binary,refuse"`
 

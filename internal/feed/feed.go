@@ -1,4 +1,5 @@
-// Package feed writes to a byte stream for a reader of messages that must not be held up.
+// Package feed joins messages and a byte stream: it writes to the stream for a reader of messages that must
+// not be held up, and reads it without keeping a goroutine while it is quiet.
 package feed
 
 import (

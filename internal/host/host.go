@@ -203,9 +203,6 @@ func (h *Host) Reload(c *config.Config) error {
 	if h.stopping {
 		return errors.New("the server is stopping")
 	}
-	if c.MaxProcesses != h.c.MaxProcesses || c.StartRate != h.c.StartRate {
-		h.log.Warn("max_processes and start_rate change when the server is started anew")
-	}
 	listeners, err := h.listen(c, h.listeners)
 	if err != nil {
 		return err
@@ -218,6 +215,7 @@ func (h *Host) Reload(c *config.Config) error {
 	}
 	h.table.Store(t)
 	h.limiter.Set(limits(&c.Limits))
+	h.programs.SetLimits(c.MaxProcesses, c.StartRate)
 	if h.running {
 		for _, l := range listeners {
 			h.serve(l)

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if mode, ok := os.LookupEnv(workerVariable); ok {
 		worker(mode)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/wspawn/wspawn/spawner.threadLoop"))
 }
 
 // run starts a server for a program and returns it; it is stopped at the end of the test.

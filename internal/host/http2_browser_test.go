@@ -137,7 +137,7 @@ for (const path of paths) {
 		got += typeof e.data == "string" ? e.data : new TextDecoder().decode(e.data)
 		if (got == "grüße von " + path) ws.close(1000)
 	}
-	ws.onclose = e => say(got + " " + e.code + " " + e.wasClean)
+	ws.onclose = e => say(got + " " + e.code + " " + e.wasClean + " " + ws.extensions)
 }
 </script>`
 
@@ -150,6 +150,12 @@ func TestBrowserUsesOneHTTP2ConnectionForEveryEndpoint(t *testing.T) {
 	l := config.New[config.Listener]()
 	l.Address, l.SelfSigned = "127.0.0.1:0", true
 	c.Listen, c.Listener = nil, []*config.Listener{l}
+	for _, r := range c.Route {
+		if r.Path == "/stdio" || r.Path == "/tunnel" {
+			r.WebSocket.Compression = config.New[config.Compression]()
+			r.WebSocket.Compression.Window, r.WebSocket.Compression.PeerWindow, r.WebSocket.Compression.MinSize = 4096, 4096, 1
+		}
+	}
 	h, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +186,11 @@ func TestBrowserUsesOneHTTP2ConnectionForEveryEndpoint(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for _, kind := range kinds {
-		if want := kind + ": grüße von " + kind + " 1000 true"; !slices.Contains(got, want) {
+		want := kind + ": grüße von " + kind + " 1000 true"
+		if kind == "stdio" || kind == "tunnel" { // those that compress
+			want += " permessage-deflate; client_max_window_bits=12"
+		}
+		if !slices.Contains(got, want) {
 			t.Errorf("%s: the page shows %q", kind, got)
 		}
 		if seen["/"+kind] == "" || seen["/"+kind] != seen["/stdio"] {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -186,31 +185,12 @@ func surroundings(t *testing.T) {
 	}
 }
 
-// Every test that the page names exists, and it names all of the table above.
+// The page names all of the table above, and nothing else as such.
 func TestPageForLighttpdNamesItsTests(t *testing.T) {
-	page, err := os.ReadFile("../../docs/from-lighttpd.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var code strings.Builder
-	err = filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		code.Write(text)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	named := map[string]bool{}
-	for _, m := range regexp.MustCompile(`\b(Test[A-Z]\w+)(/[\w.-]+)?`).FindAllStringSubmatch(string(page), -1) {
-		if !strings.Contains(code.String(), "func "+m[1]+"(t *testing.T)") {
-			t.Errorf("there is no %s", m[1])
-		}
-		if m[1] == "TestLighttpd" {
-			named[strings.TrimPrefix(m[2], "/")] = true
+	for _, test := range testsOnPage(t, "../../docs/from-lighttpd.md", codeOfTests(t)) {
+		if option, ok := strings.CutPrefix(test, "TestLighttpd/"); ok {
+			named[option] = true
 		}
 	}
 	for _, test := range lighttpd {
@@ -219,7 +199,6 @@ func TestPageForLighttpdNamesItsTests(t *testing.T) {
 		}
 		delete(named, test.option)
 	}
-	delete(named, "") // all of them
 	for option := range named {
 		t.Errorf("there is no TestLighttpd/%s", option)
 	}

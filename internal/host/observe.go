@@ -35,7 +35,7 @@ type observer struct {
 }
 
 // rejectReason is the header line that every refusal of a WebSocket has, as package wsframe spells it.
-const rejectReason = "X-WebSocket-Reject-Reason"
+var rejectReason = "X-WebSocket-Reject-Reason"
 
 // WriteHeader counts a refusal. Answers of programs and backends get its reason if they give none.
 func (o *observer) WriteHeader(status int) {

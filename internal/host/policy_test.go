@@ -122,47 +122,6 @@ func echoServer(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// The order of the checks, from the name of the server to the program.
-func TestChecksComeInTheirOrder(t *testing.T) {
-	r := stdioRoute("/", "cat")
-	r.RequireOrigin = true
-	r.Auth = config.New[config.Auth]()
-	r.Auth.Hook = config.New[config.AuthHook]()
-	r.Auth.Hook.Command = []string{"false"}
-	r.Protocols, r.DefaultProtocol = []*config.Protocol{{Name: "x"}}, "reject"
-	c := routes(r)
-	c.Hosts = nil
-	h, _ := run(t, c)
-	base := h.URLs("http")[0]
-	for _, test := range []struct {
-		name   string
-		change func(*http.Request)
-		want   int
-	}{
-		{"a foreign name", func(r *http.Request) { r.Host = "evil.test" }, 421},
-		{"no origin", func(r *http.Request) { r.Header.Del("Origin") }, 400},
-		{"a foreign origin", func(r *http.Request) { r.Header.Set("Origin", "https://evil.test") }, 403},
-		{"nobody we know", func(r *http.Request) {}, 403},
-	} {
-		req, _ := http.NewRequest("GET", base, nil)
-		for name, value := range map[string]string{
-			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-			"Origin": strings.TrimSuffix(base, "/"),
-		} {
-			req.Header.Set(name, value)
-		}
-		test.change(req)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if reason := resp.Header.Get("X-WebSocket-Reject-Reason"); resp.StatusCode != test.want || reason == "" {
-			t.Errorf("%s: %d %q, want %d", test.name, resp.StatusCode, reason, test.want)
-		}
-	}
-}
-
 func TestBackendsAreToldWhoTheClientIs(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Get("X-Forwarded-For"), " ", r.Header.Get("X-Forwarded-Proto"))

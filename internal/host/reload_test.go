@@ -3,6 +3,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -111,6 +112,59 @@ func TestReloadWithAMistakeChangesNothing(t *testing.T) {
 			t.Errorf("%s: another table", name)
 		}
 		echo(t, dial(t, h, "/a", nil), "still there")
+	}
+}
+
+func TestReloadChangesTheLimitsOfPrograms(t *testing.T) {
+	limited := func(processes int, rate float64) *config.Config {
+		c := routes(stdioRoute("/", "cat"))
+		c.MaxProcesses, c.StartRate = processes, rate
+		return c
+	}
+	h, _ := run(t, limited(1, 0.001)) // one start, and no other in this test
+	kept := h.table.Load().services[0]
+	open := func() (*wsframe.Conn, *http.Response, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		c, resp, err := wsframe.Dial(ctx, h.URLs("ws")[0], nil)
+		if err == nil {
+			t.Cleanup(func() { c.CloseNow(); <-c.Done() })
+		}
+		return c, resp, err
+	}
+	served := func(what string) *wsframe.Conn {
+		t.Helper()
+		c, _, err := open()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		echo(t, c, what)
+		return c
+	}
+	refused := func(what string) {
+		t.Helper()
+		if _, resp, err := open(); err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: not refused with 503, %v", what, err)
+		}
+	}
+	reload := func(processes int, rate float64) {
+		t.Helper()
+		if err := h.Reload(limited(processes, rate)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := served("the first")
+	refused("a second one of one")
+	reload(2, 0)
+	served("the second one of two, at any rate")
+	refused("a third one of two")
+	reload(1, 0)
+	refused("a third one where two are too many already")
+	echo(t, first, "those that run go on")
+	reload(0, 0)
+	served("without a limit")
+	if h.table.Load().services[0] != kept {
+		t.Error("the route was made anew")
 	}
 }
 

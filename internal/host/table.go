@@ -68,9 +68,10 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 	return t, err
 }
 
-// front returns the checks in front of all routes: who the client is, and whether it may come at all.
+// front returns the checks in front of all routes: whether the client means this server, who it is, and whether there
+// is room for it.
 func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) {
-	clients, err := clientip.New(clientip.Config{Trusted: c.Client.TrustedProxies, Header: c.Client.Headers, Strict: c.Client.Strict})
+	clients, err := clientip.New(clientip.Config{Trusted: c.Client.TrustedProxies, Header: c.Client.Headers, Strict: c.Client.Strict, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) 
 	if err != nil {
 		return nil, err
 	}
-	return h.observe(clients.Handler(names.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}))), nil
+	return h.observe(names.Handler(clients.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}))), nil
 }
 
 // limits returns them in the terms of package limit.
@@ -98,6 +99,10 @@ func limits(l *config.Limits) limit.Config {
 // ingredients names all that a service is made of.
 func ingredients(c *config.Config, r *config.Route, local bool) (string, error) {
 	programs, pools, backends := r.Uses(c)
+	max := 0
+	if r.CGI != nil {
+		max = c.MaxProcesses
+	}
 	b, err := json.Marshal(struct {
 		Route    *config.Route
 		Headers  []string
@@ -106,7 +111,7 @@ func ingredients(c *config.Config, r *config.Route, local bool) (string, error) 
 		Backends map[string]*config.Backends
 		Max      int
 		Local    bool
-	}{r, c.Headers, programs, pools, backends, c.MaxProcesses, local})
+	}{r, c.Headers, programs, pools, backends, max, local})
 	return string(b), err
 }
 

@@ -192,6 +192,9 @@ func (c *call) refuse(ctx context.Context, err error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", fmt.Sprint(int64(max(1, (e.RetryAfter+time.Second-1)/time.Second))))
 	}
+	if c.r.Header.Get("Upgrade") != "" {
+		h.Set("X-WebSocket-Reject-Reason", reason)
+	}
 	c.patience()
 	c.w.WriteHeader(e.Status)
 	fmt.Fprintf(c.w, "%d %s\n", e.Status, reason)

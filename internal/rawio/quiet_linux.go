@@ -22,37 +22,33 @@ type quietSet struct {
 	running bool
 }
 
-// A Wait is a function that waits for a stream. The zero Wait is none.
-type Wait struct{ key int32 }
-
-// WhenReadable calls f once, when s has something to read, has ended or has failed, so that whoever
-// reads a quiet stream need not keep a goroutine for it. f runs in a goroutine that serves all quiet
-// streams and must not block. It reports false, and does nothing, for streams that cannot be waited for
-// in that way. There may be one Wait for a stream at a time; it must be forgotten before the stream is
-// closed, or when it is not wanted any more.
-func WhenReadable(s any, f func()) (Wait, bool) {
+// whenReadable calls f once, when s has something to read, has ended or has failed. f runs in a goroutine
+// that serves all quiet streams and must not block. It returns the key of that call, or 0, and does nothing,
+// for streams that cannot be waited for in that way. There may be one call for a stream at a time; it must be
+// forgotten before the stream is closed, or when it is not wanted any more.
+func whenReadable(s any, f func()) (key int32) {
 	raw := rawConn(s)
 	if raw == nil {
-		return Wait{}, false
+		return 0
 	}
 	return quiet.add(raw, f)
 }
 
-// CanWait reports whether WhenReadable works for s, as a rule.
-func CanWait(s any) bool { return rawConn(s) != nil }
-
-// Forget ends a wait. The function may be running, or be about to.
-func (w Wait) Forget() {
-	if w.key != 0 {
-		quiet.forget(w.key)
+// forget cancels a call, which may be running, or be about to, all the same.
+func forget(key int32) {
+	if key != 0 {
+		quiet.forget(key)
 	}
 }
 
-func (q *quietSet) add(raw syscall.RawConn, f func()) (Wait, bool) {
+// CanSleep reports whether the reader of s can be a [Sleeper], as a rule.
+func CanSleep(s any) bool { return rawConn(s) != nil }
+
+func (q *quietSet) add(raw syscall.RawConn, f func()) (key int32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.epoll == nil && !q.open() {
-		return Wait{}, false
+		return 0
 	}
 	for q.next++; q.next <= 0 || q.calls[q.next] != nil; q.next++ {
 		q.next = max(q.next, 0)
@@ -63,14 +59,14 @@ func (q *quietSet) add(raw syscall.RawConn, f func()) (Wait, bool) {
 		added = q.control(unix.EPOLL_CTL_ADD, int(fd), &ev) == nil || q.control(unix.EPOLL_CTL_MOD, int(fd), &ev) == nil
 	})
 	if !added {
-		return Wait{}, false
+		return 0
 	}
 	q.calls[q.next] = f // whoever takes it needs mu
 	if !q.running {
 		q.running = true
 		go q.run()
 	}
-	return Wait{q.next}, true
+	return q.next
 }
 
 func (q *quietSet) open() bool {

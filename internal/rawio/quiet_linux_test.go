@@ -23,7 +23,7 @@ func TestQuietStreamsWakeOnceForDataAndForTheirEnd(t *testing.T) {
 		if i > 0 {
 			do() // there is something already
 		}
-		if _, ok := WhenReadable(r, func() { woken <- i }); !ok {
+		if whenReadable(r, func() { woken <- i }) == 0 {
 			t.Fatal("a pipe cannot be waited for")
 		}
 		if i == 0 {
@@ -52,22 +52,19 @@ func TestForgottenWaitIsNotCalledAndKeepsNothing(t *testing.T) {
 	a, b := tcpPair(t)
 	defer a.Close()
 	defer b.Close()
-	w, ok := WhenReadable(a, func() { t.Error("called") })
-	if !ok {
+	key := whenReadable(a, func() { t.Error("called") })
+	if key == 0 {
 		t.Fatal("a connection cannot be waited for")
 	}
-	w.Forget()
-	w.Forget()
+	forget(key)
+	forget(key)
 	b.Write([]byte("x"))
 	again := make(chan struct{})
-	if _, ok := WhenReadable(a, func() { close(again) }); !ok {
+	if whenReadable(a, func() { close(again) }) == 0 {
 		t.Fatal("not a second time")
 	}
 	<-again
-	Wait{}.Forget()
-	if _, ok := WhenReadable(struct{ net.Conn }{a}, nil); ok {
-		t.Error("a wrapped connection can be waited for")
-	}
+	forget(0)
 }
 
 func TestManyQuietStreams(t *testing.T) {
@@ -79,8 +76,8 @@ func TestManyQuietStreams(t *testing.T) {
 			defer b.Close()
 			for range 20 {
 				woken := make(chan struct{})
-				w, ok := WhenReadable(a, func() { close(woken) })
-				if !ok {
+				key := whenReadable(a, func() { close(woken) })
+				if key == 0 {
 					t.Error("refused")
 					return
 				}
@@ -91,12 +88,18 @@ func TestManyQuietStreams(t *testing.T) {
 					t.Error("not woken")
 					return
 				}
-				w.Forget() // too late, which must do no harm to others
+				forget(key) // too late, which must do no harm to others
 				a.Read(make([]byte, 1))
 			}
 		})
 	}
 	all.Wait()
+	nobodyWaits(t)
+}
+
+// nobodyWaits waits until no stream is waited for.
+func nobodyWaits(t *testing.T) {
+	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		quiet.mu.Lock()
 		idle := !quiet.running && len(quiet.calls) == 0
@@ -107,6 +110,46 @@ func TestManyQuietStreams(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("the goroutine does not end")
 		}
+	}
+}
+
+// Whoever wakes it, and at whatever moment: each sleep ends once.
+func TestSleepersWakeOnce(t *testing.T) {
+	a, b := tcpPair(t)
+	defer a.Close()
+	defer b.Close()
+	var z Sleeper
+	z.Wake()
+	woken := make(chan int, 10)
+	for i := range 500 {
+		var others sync.WaitGroup
+		others.Go(func() { z.Wake() })
+		if i%2 == 0 {
+			others.Go(func() { b.Write([]byte("x")) })
+		}
+		if !z.Sleep(a, func() { woken <- i }) {
+			t.Fatal("a connection cannot be waited for")
+		}
+		others.Wait()
+		z.Wake()
+		select {
+		case got := <-woken:
+			if got != i {
+				t.Fatalf("woken for %d, want %d", got, i)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("sleep %d: not woken", i)
+		}
+		if z.Asleep() {
+			t.Fatal("still asleep")
+		}
+		if i%2 == 0 {
+			a.Read(make([]byte, 1))
+		}
+	}
+	nobodyWaits(t)
+	if z.Sleep(struct{ net.Conn }{a}, nil) || z.Asleep() {
+		t.Error("a wrapped connection can be waited for")
 	}
 }
 

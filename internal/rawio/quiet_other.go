@@ -2,16 +2,10 @@
 
 package rawio
 
-// A Wait is a function that waits for a stream. The zero Wait is none.
-type Wait struct{}
+// whenReadable waits for nothing: only Linux has a way to.
+func whenReadable(any, func()) (key int32) { return 0 }
 
-// WhenReadable calls f once, when s has something to read, has ended or has failed, so that whoever
-// reads a quiet stream need not keep a goroutine for it. Only Linux has it; elsewhere it reports false
-// and does nothing.
-func WhenReadable(s any, f func()) (Wait, bool) { return Wait{}, false }
+func forget(int32) {}
 
-// CanWait reports whether WhenReadable works for s.
-func CanWait(s any) bool { return false }
-
-// Forget ends a wait.
-func (Wait) Forget() {}
+// CanSleep reports whether the reader of s can be a [Sleeper].
+func CanSleep(any) bool { return false }

@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 // A Route is a set of requests, and who answers them.
@@ -241,7 +243,20 @@ func (t *Table) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if _, pattern := t.any.Handler(r); pattern == "" && wsframe.IsUpgrade(r) {
+		notFound(w, r) // also where ordinary requests get 405
+		return
+	}
 	t.any.ServeHTTP(w, r) // 404 or 405
+}
+
+// notFound answers 404. Who asks for a WebSocket is told so as in all other refusals.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	if wsframe.IsUpgrade(r) {
+		wsframe.Reject(http.StatusNotFound, "there is nothing at this path").Write(w)
+		return
+	}
+	http.NotFound(w, r)
 }
 
 // muxes returns those of the host, the most specific first.
@@ -293,7 +308,7 @@ func (g *group) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.route.Handler.ServeHTTP(w, r)
 		return
 	}
-	http.NotFound(w, r)
+	notFound(w, r)
 }
 
 func hasSuffix(p, suffix string) bool {

@@ -184,3 +184,26 @@ func TestPrefixIsWhatThePatternStandsFor(t *testing.T) {
 		}
 	}
 }
+
+// Who asks for a WebSocket is told why there is none, also where ordinary requests learn of other methods.
+func TestRefusalsOfWebSocketsSayWhy(t *testing.T) {
+	table, err := New([]Route{{Path: "/post", Methods: []string{"POST"}, Handler: http.NotFoundHandler()}, {Path: "/{part}/x", Handler: http.NotFoundHandler()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, plain := range map[string]int{"/post": 405, "/nothing": 404, "/-bad/x": 404} {
+		for _, upgrade := range []bool{false, true} {
+			r := httptest.NewRequest("GET", path, nil)
+			want, reason := plain, []string(nil)
+			if upgrade {
+				r.Header.Set("Upgrade", "websocket")
+				want, reason = 404, []string{"there is nothing at this path"}
+			}
+			w := httptest.NewRecorder()
+			table.ServeHTTP(w, r)
+			if got := w.Header()["X-WebSocket-Reject-Reason"]; w.Code != want || !slices.Equal(got, reason) {
+				t.Errorf("%s, upgrade %v: %d %q, want %d %q", path, upgrade, w.Code, got, want, reason)
+			}
+		}
+	}
+}

@@ -10,12 +10,45 @@ import (
 	"github.com/wspawn/wspawn/internal/framing"
 )
 
+// window is how many messages an echo has under way.
+const window = 16
+
+// echoer returns a function that sends some messages in one write and reads what cat makes of them.
+func echoer(t testing.TB, o Options, size int) func() {
+	c := serve(t, sh("exec cat"), serviceOptions{Options: o}).connect()
+	var in, out []byte
+	for i := range window {
+		p := strings.Repeat(string(rune('a'+i)), size)
+		in = append(in, messageIn(opText, p)...)
+		head := []byte{0x81, byte(len(p))}
+		if len(p) > 125 {
+			head = []byte{0x81, 126, byte(len(p) >> 8), byte(len(p))}
+		}
+		out = append(append(out, head...), p...)
+	}
+	got := make([]byte, len(out))
+	return func() {
+		if _, err := c.NC.Write(in); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; n < len(got); {
+			k, err := c.NC.Read(got[n:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += k
+		}
+		if !bytes.Equal(got, out) {
+			t.Fatal("the echo is another one")
+		}
+	}
+}
+
 // An echo allocates nothing, neither per message nor per batch, once it runs.
 func TestEchoAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		return // it allocates by itself
 	}
-	const window = 16
 	for _, tt := range []struct {
 		name string
 		o    Options
@@ -30,33 +63,7 @@ func TestEchoAllocatesNothing(t *testing.T) {
 		{"lines of 20 KiB", Options{}, 20 << 10, 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := serve(t, sh("exec cat"), serviceOptions{Options: tt.o}).connect()
-			var in, out []byte
-			for i := range window {
-				p := strings.Repeat(string(rune('a'+i)), tt.size)
-				in = append(in, messageIn(opText, p)...)
-				head := []byte{0x81, byte(len(p))}
-				if len(p) > 125 {
-					head = []byte{0x81, 126, byte(len(p) >> 8), byte(len(p))}
-				}
-				out = append(append(out, head...), p...)
-			}
-			got := make([]byte, len(out))
-			echo := func() {
-				if _, err := c.NC.Write(in); err != nil {
-					t.Fatal(err)
-				}
-				for n := 0; n < len(got); {
-					k, err := c.NC.Read(got[n:])
-					if err != nil {
-						t.Fatal(err)
-					}
-					n += k
-				}
-				if !bytes.Equal(got, out) {
-					t.Fatal("the echo is another one")
-				}
-			}
+			echo := echoer(t, tt.o, tt.size)
 			for range 200 {
 				echo()
 			}
@@ -65,4 +72,13 @@ func TestEchoAllocatesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func BenchmarkEcho(b *testing.B) {
+	echo := echoer(b, Options{}, 32)
+	b.ReportAllocs()
+	for b.Loop() {
+		echo()
+	}
+	b.ReportMetric(float64(window)*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }

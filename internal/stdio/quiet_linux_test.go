@@ -4,15 +4,20 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/rawio"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
+
+const quietAfter = rawio.QuietAfter
 
 // After quietAfter, nobody waits for a program any more. What it says or does at that very moment, and
 // later, must not be missed.
@@ -108,4 +113,26 @@ func TestQuietProgramsAndShutdown(t *testing.T) {
 		s.connect()
 	}
 	time.Sleep(quietAfter * 3 / 2) // all of them are given up; the end of the test is a shutdown
+}
+
+// An idle session keeps no goroutine, whatever is passed on.
+func TestIdleSessionsKeepNoGoroutine(t *testing.T) {
+	for _, passStderr := range []bool{false, true} {
+		p := sh("exec cat")
+		want := "x"
+		if passStderr {
+			p.Stderr, want = spawner.StderrPipe, `{"stream":"stdout","data":"x"}`
+		}
+		s := serve(t, p, serviceOptions{Options: Options{PassStderr: passStderr}})
+		for range 10 {
+			c := s.connect()
+			c.SendText("x")
+			c.Expect(text(want))
+		}
+		eventually(t, "the goroutines of the sessions have ended", func() bool {
+			b := make([]byte, 1<<20)
+			stacks := string(b[:runtime.Stack(b, true)])
+			return !strings.Contains(stacks, "(*Reader).run") && !strings.Contains(stacks, "(*Conn).receiveThen")
+		})
+	}
 }

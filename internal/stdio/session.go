@@ -16,7 +16,8 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// A session joins one connection and one process: one goroutine for each direction.
+// A session joins one connection and one process: one goroutine for each direction, and none for a
+// direction that is quiet.
 type session struct {
 	e       *Endpoint
 	t       Target
@@ -27,23 +28,23 @@ type session struct {
 	conn    *wsframe.Conn
 	in      feed.Writer
 	encoder framing.Encoder
-	out     framing.Decoder
+	out     output
+	err     *output       // stderr, with PassStderr
+	outputs atomic.Int32  // how many have not ended
+	torn    bool          // one of them ended inside a message; for outputEnded
 	refused bool          // the client did something that ended the session: read on only for its Close
 	stalled bool          // the program has missed some of its input, so it gets no more
 	linger  atomic.Int32  // counts to 2: the program has ended, and its output is being read
-	cut     atomic.Bool   // what is still in the pipes is the last that is read
 	silent  atomic.Bool   // the output of the program has ended
 	stuck   chan struct{} // closed when the program cannot be stopped
 
-	pumping    bool                        // pumpOutput has begun; it and stderr belong to that
-	stderr     chan int64                  // with PassStderr: gets the bytes of stderr at its end
-	quiet      atomic.Pointer[quietOutput] // no goroutine reads the output, see resume; nil: one does
-	outputDone chan struct{}               // closed at the end of the output and the program
+	outputDone chan struct{} // closed at the end of the output and the program
 }
 
-// A quietOutput is one time that the output is not read, because there is none.
-type quietOutput struct {
-	wait atomic.Pointer[rawio.Wait] // nil at first
+// An output is a stream of the program on its way to the client.
+type output struct {
+	framing.Decoder
+	reader feed.Reader
 }
 
 // Abort stops the program of a session whose handshake failed. It does not wait for that; the Close
@@ -68,7 +69,6 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	o := &s.e.Options
 	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.Options = &o.Options
-	s.out = framing.Decoder{Options: &o.Options, Conn: c}
 	s.in.Init(s.process.Stdin, o.queue(), ctx.Done(), s.clientGone)
 	s.begin(c)
 	if s.open != nil {
@@ -76,7 +76,7 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 		s.open = nil
 	}
 	s.outputDone = make(chan struct{})
-	go s.pumpOutput()
+	s.startOutput()
 	c.ReceiveThen(s.receive, func(err error) {
 		s.end(ctx, err)
 		done(err)
@@ -106,7 +106,7 @@ func (s *session) end(ctx context.Context, err error) {
 	s.process.Stdin.Close()
 	stopErr := s.process.Stop(ctx)
 	if stopErr != nil {
-		s.cutOutput(s.process)
+		s.cutOutput()
 		close(s.stuck)
 	}
 	<-s.outputDone
@@ -143,30 +143,46 @@ func (s *session) clientGone() bool {
 	return s.conn.Ending() || rawio.HungUp(nc)
 }
 
-// pumpOutput is the direction from the program to the client. It ends when the program has, or when
-// that has been quiet for a while: then it is called anew when there is something to read.
-func (s *session) pumpOutput() {
-	if !s.pumping {
-		s.pumping = true
-		s.onExit(s.process)
-		if s.process.Stderr != nil {
-			s.out.Stream = "stdout"
-			s.stderr = make(chan int64, 1)
-			go func() {
-				d := framing.Decoder{Options: &s.e.Options.Options, Conn: s.conn, Stream: "stderr", Tap: s.t.Stderr}
-				s.read(rawio.NewReader(s.process.Stderr), &d)
-				d.End()
-				s.stderr <- d.Total
-			}()
-		}
+// startOutput starts the direction from the program to the client.
+func (s *session) startOutput() {
+	s.outputs.Store(1)
+	if s.process.Stderr != nil {
+		s.outputs.Store(2)
+		s.out.Stream = "stdout"
+		s.err = &output{Decoder: framing.Decoder{Stream: "stderr", Tap: s.t.Stderr}}
+		s.err.start(s, s.process.Stderr)
 	}
-	if !s.readOutput() {
+	s.out.start(s, s.process.Stdout)
+	s.onExit(s.process)
+}
+
+func (o *output) start(s *session, pipe *os.File) {
+	o.Options, o.Conn = &s.e.Options.Options, s.conn
+	r := &o.reader
+	r.Source, r.Stream = pipe, pipe
+	// Once the output is cut, that is what a pipe holds at most: a client who is slow to take the output
+	// of a program that has ended shall get all of it, and who writes on for ever shall not hold up the
+	// session.
+	r.Rest = max(1<<20, 2*s.t.Program.PipeSize)
+	r.Handle = func(chunk []byte) error {
+		o.Chunk(chunk)
+		return nil
+	}
+	r.Done = func(error) { s.outputEnded(o) }
+	r.Start()
+}
+
+// outputEnded follows the end of an output. The last one waits for the program.
+func (s *session) outputEnded(o *output) {
+	if !o.End() {
+		s.torn = true
+	}
+	if s.outputs.Add(-1) > 0 {
 		return
 	}
 	defer close(s.outputDone)
-	whole := s.out.End()
-	if s.stderr != nil {
-		s.out.Total += <-s.stderr
+	if s.err != nil {
+		s.out.Total += s.err.Total
 	}
 	s.silent.Store(true)
 	select {
@@ -177,91 +193,10 @@ func (s *session) pumpOutput() {
 	}
 	s.process.Finish()
 	code, reason := s.closeCode()
-	if !whole {
+	if s.torn {
 		code, reason = wsframe.CloseInternalError, "the program ended inside a message"
 	}
 	s.conn.WriteClose(code, reason)
-}
-
-// quietAfter is how long a program has to be quiet before its session gives up the goroutine that
-// waits for it. Its stack is a third of what an idle session costs. The first message after that starts
-// another one; in a conversation nothing changes.
-const quietAfter = 200 * time.Millisecond
-
-// readOutput reads the output to its end. It reports false when the program is quiet, and resume will
-// be called when there is more.
-func (s *session) readOutput() (ended bool) {
-	r := rawio.NewReader(s.process.Stdout)
-	for mayDetach := s.stderr == nil; ; {
-		before := s.out.Total
-		s.setQuietDeadline(mayDetach)
-		err := s.read(r, &s.out)
-		switch {
-		case !errors.Is(err, os.ErrDeadlineExceeded) || s.cut.Load():
-			return true
-		case s.out.Total != before: // not quiet at all
-			continue
-		}
-		q := new(quietOutput)
-		s.quiet.Store(q)
-		wait, ok := rawio.WhenReadable(s.process.Stdout, s.resume)
-		switch {
-		case ok:
-			q.wait.Store(&wait)
-			if s.quiet.Load() != q { // resumed already, maybe by somebody who did not know the wait
-				wait.Forget()
-			} else if s.cut.Load() {
-				s.resume()
-			}
-			return false
-		case !s.quiet.CompareAndSwap(q, nil):
-			return false // the cut came in between, and started another goroutine
-		}
-		mayDetach = false
-	}
-}
-
-// setQuietDeadline does not undo a cut that comes at the same moment.
-func (s *session) setQuietDeadline(on bool) {
-	var at time.Time
-	if on {
-		at = time.Now().Add(quietAfter)
-	}
-	if !s.cut.Load() {
-		s.process.Stdout.SetReadDeadline(at)
-	}
-	if s.cut.Load() {
-		s.process.Stdout.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// resume starts reading again, if it was given up.
-func (s *session) resume() {
-	if q := s.quiet.Swap(nil); q != nil {
-		if wait := q.wait.Load(); wait != nil {
-			wait.Forget()
-		}
-		go s.pumpOutput()
-	}
-}
-
-// errCut ends reading.
-var errCut = errors.New("output cut off")
-
-// read reads a stream to its end. Once the output is cut, that is what a pipe holds at most: a client
-// who is slow to take the output of a program that has ended shall get all of it, and who writes on
-// for ever shall not hold up the session.
-func (s *session) read(r rawio.Reader, d *framing.Decoder) error {
-	pipe := max(1<<20, 2*s.t.Program.PipeSize)
-	return r.Loop(func(chunk []byte) error {
-		if s.cut.Load() {
-			if pipe -= len(chunk); pipe < 0 {
-				return errCut
-			}
-		}
-		d.Chunk(chunk)
-		return nil
-	})
 }
 
 // onExit bounds how long others of the group may keep the output open after the program itself
@@ -277,18 +212,16 @@ func (s *session) onExit(p *spawner.Process) {
 			return
 		}
 		p.Finish()
-		time.AfterFunc(time.Second, func() { s.cutOutput(p) })
+		time.AfterFunc(time.Second, s.cutOutput)
 	})
 }
 
 // cutOutput ends reading where nothing is left to be read.
-func (s *session) cutOutput(p *spawner.Process) {
-	s.cut.Store(true)
-	p.Stdout.SetReadDeadline(time.Unix(1, 0))
-	if p.Stderr != nil {
-		p.Stderr.SetReadDeadline(time.Unix(1, 0))
+func (s *session) cutOutput() {
+	s.out.reader.Cut()
+	if s.err != nil {
+		s.err.reader.Cut()
 	}
-	s.resume()
 }
 
 // closeCode is what the exit of the program means to the client.

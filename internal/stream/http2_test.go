@@ -99,8 +99,8 @@ func TestRequestsThatAreNoHandshakeAreRefused(t *testing.T) {
 			if status != x.status {
 				t.Errorf("status %d, want %d", status, x.status)
 			}
-			if status == 405 && header.Get("Allow") != "GET" {
-				t.Errorf("Allow: %q", header["Allow"])
+			if status == 405 && header.Get("Allow") != "GET" || status == 405 && header.Get("X-WebSocket-Reject-Reason") == "" {
+				t.Errorf("header %v", header)
 			}
 			if ok, code := s.AwaitEnd(); ok != (status != 0) {
 				t.Errorf("ended %v, %v", ok, code)

@@ -96,6 +96,7 @@ func refuse(w http.ResponseWriter, status int, reason string) {
 	if status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", "GET")
 	}
+	w.Header().Set("X-WebSocket-Reject-Reason", reason)
 	http.Error(w, fmt.Sprintf("%d %s", status, reason), status)
 }
 

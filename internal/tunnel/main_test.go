@@ -17,6 +17,7 @@ import (
 	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/frametest"
 	"github.com/wspawn/wspawn/internal/framing"
+	"github.com/wspawn/wspawn/internal/rawio"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m)
 }
+
+const quietAfter = rawio.QuietAfter
 
 type frame = frametest.Frame
 

@@ -73,6 +73,6 @@ func TestIdleSessionsKeepNoGoroutine(t *testing.T) {
 	eventually(t, "the goroutines of the sessions have ended", func() bool {
 		b := make([]byte, 1<<20)
 		stacks := string(b[:runtime.Stack(b, true)])
-		return !strings.Contains(stacks, "(*reader).loop") && !strings.Contains(stacks, "(*Conn).receiveThen")
+		return !strings.Contains(stacks, "(*Reader).run") && !strings.Contains(stacks, "(*Conn).receiveThen")
 	})
 }

@@ -27,7 +27,7 @@ type session struct {
 	in      feed.Writer
 	encoder framing.Encoder
 	out     framing.Decoder
-	reader  reader
+	reader  feed.Reader
 	refused bool          // the client did something that ended the session: read on only for its Close
 	stalled bool          // the far side has missed some of its input, so it gets no more
 	chunks  atomic.Uint32 // counts when one comes from the far side, and when it is delivered
@@ -56,11 +56,11 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	}
 	s.in.Init(w, s.e.queue(), ctx.Done(), s.clientGone)
 	s.log("session started", slog.String("remote", c.RemoteAddr().String()))
-	s.reader = reader{src: r, stream: s.stream, handle: s.output, done: s.farEnded}
+	s.reader.Source, s.reader.Stream, s.reader.Handle, s.reader.Done = r, s.stream, s.output, s.farEnded
 	if e, ok := s.stream.(interface{ Early() []byte }); ok {
-		s.reader.early = e.Early()
+		s.reader.Early = e.Early()
 	}
-	go s.reader.loop()
+	s.reader.Start()
 	c.ReceiveThen(s.receive, func(err error) {
 		s.end(ctx, err)
 		done(err)
@@ -110,11 +110,11 @@ func (s *session) farEnded(err error) {
 	whole := s.out.End()
 	code, reason := wsframe.CloseNormal, ""
 	var crash error
-	if c, ok := s.stream.(interface{ Crashed() error }); ok && err == nil && !s.reader.cut.Load() {
+	if c, ok := s.stream.(interface{ Crashed() error }); ok && err == nil {
 		crash = c.Crashed()
 	}
 	switch {
-	case s.reader.cut.Load(): // who reads this has ended its direction of TCP
+	case err == feed.ErrCut: // who reads this has ended its direction of TCP
 		code, reason = wsframe.CloseGoingAway, "the backend was silent for too long"
 	case crash != nil:
 		code, reason = wsframe.CloseInternalError, "the backend failed"
@@ -151,7 +151,7 @@ func (s *session) end(ctx context.Context, err error) {
 		s.stream.CloseWrite()
 		s.awaitEnd(ctx)
 	}
-	s.reader.cutOff()
+	s.reader.Cut()
 	s.stream.Close()
 	<-s.ended
 	s.log("session ended", slog.Int("code", int(end.Code)), slog.String("reason", end.Reason),

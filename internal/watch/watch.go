@@ -28,7 +28,7 @@ type Watcher struct {
 	watcher *fsnotify.Watcher
 }
 
-// New begins to watch. Changes from now on are seen by Run.
+// New begins to watch. Changes from now on are seen by Run; that a file is there which is missing now is one.
 func New(files ...string) (*Watcher, error) {
 	fs, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -44,6 +44,11 @@ func New(files ...string) (*Watcher, error) {
 		}
 	}
 	w.changed()
+	for _, f := range files {
+		if _, known := w.sums[f]; !known {
+			w.sums[f] = [sha256.Size]byte{} // whatever comes is new
+		}
+	}
 	return w, nil
 }
 

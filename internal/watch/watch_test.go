@@ -21,12 +21,13 @@ func write(t *testing.T, file, content string) {
 func TestChangesOfContentAreSeenHoweverTheyAreMade(t *testing.T) {
 	dir, elsewhere, list := t.TempDir(), t.TempDir(), t.TempDir()
 	file, target, link := filepath.Join(dir, "f"), filepath.Join(elsewhere, "t"), filepath.Join(dir, "l")
+	missing := filepath.Join(dir, "m")
 	write(t, file, "1")
 	write(t, target, "1")
 	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
-	w, err := New(file, link, list)
+	w, err := New(file, link, list, missing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +52,7 @@ func TestChangesOfContentAreSeenHoweverTheyAreMade(t *testing.T) {
 			time.Sleep(2 * quiet)
 			write(t, file, "4")
 		}},
+		{"there for the first time", missing, func() { write(t, missing, "") }},
 		{"a new name in a directory", list, func() { write(t, filepath.Join(list, "x"), "1") }},
 		{"a name that is gone", list, func() { os.Remove(filepath.Join(list, "x")) }},
 		{"the target of a link", link, func() { write(t, target, "2") }},

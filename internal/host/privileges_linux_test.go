@@ -1,0 +1,65 @@
+package host
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// What the key says arrives at the programs of all kinds of routes.
+func TestProgramsWithoutNewPrivileges(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "status.cgi")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho; grep NoNewPrivs /proc/self/status\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for bit, want := range map[bool]string{false: "NoNewPrivs:\t0", true: "NoNewPrivs:\t1"} {
+		c := pooled(t, "", func(*config.Pool) {})
+		c.Program["worker"].NoNewPrivileges = bit
+		bare := config.New[config.Program]()
+		bare.NoNewPrivileges = bit
+		c.Program["bare"] = bare
+		one := stdioRoute("/own", "grep", "NoNewPrivs", "/proc/self/status")
+		one.Stdio.Program = "bare"
+		ahead := stdioRoute("/spare", "sh", "-c", "read go; grep NoNewPrivs /proc/self/status")
+		ahead.Stdio.Program, ahead.Stdio.Spare = "bare", 1
+		program := config.New[config.Route]()
+		program.Path, program.CGI = "/cgi", config.New[config.CGI]()
+		program.CGI.Path, program.CGI.Program = config.Path(script), "bare"
+		c.Route = append(c.Route, one, ahead, program)
+		h, stop := run(t, c)
+
+		own, spare, worker := dial(t, h, "/own", nil), dial(t, h, "/spare", nil), dial(t, h, "/", nil)
+		if got := read(t, own); got != want {
+			t.Errorf("stdio: %q, want %q", got, want)
+		}
+		if got := ask(t, spare, "go"); got != want {
+			t.Errorf("spare: %q, want %q", got, want)
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%s/status", ask(t, worker, "pid")))
+		if err != nil || !strings.Contains(string(status), want+"\n") {
+			t.Errorf("pool: not %q, %v", want, err)
+		}
+		resp, err := http.Get(strings.TrimSuffix(h.URLs("http")[0], "/") + "/cgi")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if got := string(body); got != want+"\n" {
+			t.Errorf("cgi: %q, want %q", got, want)
+		}
+		for _, c := range []*wsframe.Conn{own, spare, worker} {
+			c.Close(wsframe.CloseNormal, "")
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
