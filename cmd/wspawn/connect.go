@@ -90,6 +90,7 @@ Exit status:
 	f.BoolVar(&c.NoProxy, "no-proxy", false, "connect directly, whatever HTTP_PROXY and HTTPS_PROXY say")
 	f.DurationVar(&c.Timeout, "timeout", 0, "how long, as a `DURATION`, the handshake may take (default 10s)")
 	f.StringVar(&maxMessage, "max-message", "0", "largest message to receive, `SIZE` in bytes; 0 is no limit")
+	f.BoolVar(&c.Compress, "compress", false, "compress messages if the server can do it (permessage-deflate)")
 	f.DurationVar(&c.Ping, "ping", 0, "print the round-trip time of a ping each `INTERVAL`")
 	f.BoolVar(&history, "history", false, "keep typed lines for the next time")
 	f.BoolVarP(&c.Verbose, "verbose", "v", false, "print the headers of the handshake and control frames")

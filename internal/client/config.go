@@ -51,6 +51,9 @@ type Config struct {
 	// with 1009. 0: no limit, since messages are written as they come.
 	MaxMessage int64
 
+	// Compress compresses messages if the server can do it (permessage-deflate, RFC 7692), in both directions.
+	Compress bool
+
 	// Binary sends binary messages, one for each chunk that a read of the input brings (at most 64
 	// KiB), and writes received payloads without anything between them. Typed lines are sent without
 	// their newline. Otherwise a line of input, without its newline or CR LF, is a text message, and

@@ -34,6 +34,10 @@ func (c *Config) dial(ctx context.Context, n *notes) (*wsframe.Conn, error) {
 		UnixSocket:       c.UnixSocket,
 		HandshakeTimeout: c.Timeout,
 	}
+	if c.Compress {
+		// Small messages that are alike shrink to a fraction, so all are compressed; a larger window makes that slow.
+		o.Compression = &wsframe.Compression{Window: 8 << 10, PeerWindow: 32 << 10, MinSize: -1}
+	}
 	if o.Header == nil {
 		o.Header = make(http.Header)
 	}
@@ -73,6 +77,9 @@ func (c *Config) dial(ctx context.Context, n *notes) (*wsframe.Conn, error) {
 	}
 	if len(c.Protocols) > 0 && conn.Subprotocol() == "" {
 		n.printf("wspawn: the server chose none of the subprotocols")
+	}
+	if c.Compress && conn.Extensions() == "" {
+		n.printf("wspawn: the server does not compress")
 	}
 	return conn, nil
 }
