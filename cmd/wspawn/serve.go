@@ -151,17 +151,29 @@ func (s *server) run(ctx context.Context) error {
 	now, stopNow := context.WithCancel(context.Background())
 	defer stopNow()
 	drain := s.c.Drain.String()
-	signals := make(chan os.Signal, 2)
+	signals, hup := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	var terminal <-chan os.Signal // what the end of the terminal sends, when there is nothing to read again
+	if s.source == nil {
+		terminal = hup
+	}
+	if s.source != nil || !signal.Ignored(hangup[0]) { // nohup ignores it
+		signal.Notify(hup, hangup...)
+		defer signal.Stop(hup)
+	}
+	// Who reads the log may go away. Without this, the next line of the log would end the server.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
+		var sig os.Signal
 		select {
-		case sig := <-signals:
-			s.log.Info("stopping", "signal", sig.String(), "drain", drain)
-			stop()
+		case sig = <-signals:
+		case sig = <-terminal:
 		case <-ctx.Done():
 			return
 		}
+		s.log.Info("stopping", "signal", sig.String(), "drain", drain)
+		stop()
 		select {
 		case sig := <-signals:
 			s.log.Warn("stopping now", "signal", sig.String())
@@ -173,7 +185,7 @@ func (s *server) run(ctx context.Context) error {
 	defer reloading.Wait()
 	defer stop()
 	if s.source != nil {
-		reloading.Go(func() { s.reload(ctx) })
+		reloading.Go(func() { s.reload(ctx, hup) })
 	}
 	banner(s.out, s.c, h)
 	if err = h.Run(ctx, now); errors.Is(err, context.Canceled) && now.Err() != nil {
@@ -183,10 +195,7 @@ func (s *server) run(ctx context.Context) error {
 }
 
 // reload reads the configuration again after SIGHUP, and when one of its files changes.
-func (s *server) reload(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, hangup...)
-	defer signal.Stop(hup)
+func (s *server) reload(ctx context.Context, hup <-chan os.Signal) {
 	why, again := "", false
 	for ctx.Err() == nil {
 		files := s.files()

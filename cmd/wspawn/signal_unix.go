@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// hangup are the signals that make a server read its configuration again.
+// hangup are the signals that make a server read its configuration again, or stop when it has no file of it.
 var hangup = []os.Signal{syscall.SIGHUP}
