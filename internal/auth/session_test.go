@@ -90,6 +90,7 @@ func TestSessionsEndWithTheLogin(t *testing.T) {
 	outlives.Outlive = true
 	for _, starter := range []bool{false, true} {
 		e := echo{starter}
+		ending := make(map[string]*wsframe.Conn)
 		staying := []*wsframe.Conn{opened(t, e, until(0)), opened(t, e, until(time.Hour)), opened(t, e, outlives)}
 		for name, times := range map[string][]time.Duration{
 			"one guard":           {time.Second},
@@ -101,7 +102,9 @@ func TestSessionsEndWithTheLogin(t *testing.T) {
 			for _, d := range times {
 				guards = append(guards, until(d))
 			}
-			c := opened(t, e, guards...)
+			ending[name] = opened(t, e, guards...)
+		}
+		for name, c := range ending {
 			err := ended(c)
 			var closed *wsframe.CloseError
 			if !errors.As(err, &closed) || closed.Code != wsframe.ClosePolicy || closed.Reason != expired || !closed.Remote {

@@ -4,10 +4,12 @@
 // back as those vouch for one another; from all others such fields are removed, so that nothing behind
 // can believe them by mistake. What was found replaces the peer in [http.Request].RemoteAddr, where
 // everything that comes after looks: limits, logs, the environment of programs. [Peer] still has the
-// other end of the connection, [Scheme] what the client speaks, and [Trusted] whether a proxy said so.
+// other end of the connection, [Scheme] what the client speaks, and [Trusted] whether a proxy said so. Where that is
+// asked for, the host that the client wanted replaces that of the proxy's own request in Host.
 package clientip
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -37,13 +39,19 @@ type Config struct {
 	// SchemeHeader is the field that says whether the client speaks "http" or "https". Empty:
 	// X-Forwarded-Proto. The client of Forwarded has its scheme there too, and this field does not count.
 	SchemeHeader string
-	// Strict refuses requests of trusted peers with 400 when the field is missing or malformed, or names
-	// the client by a word ("unknown", "_hidden"). By default the peer is the client then, which is what the
+	// HostHeader is the field that says which host the client asked for, as X-Forwarded-Host; it then counts in place of
+	// Host. Empty: Host counts. The client of Forwarded has its host there too, which counts only with a HostHeader, and
+	// then in place of that field. Many proxies hand on an X-Forwarded-Host of the client as it is. Hosts decide about
+	// routes, so name only a field that your proxy writes itself; and check the host that it sent as well, since a page
+	// can send this field to a server that it has bound its own name to (see package hostname).
+	HostHeader string
+	// Strict refuses requests of trusted peers with 400 when the field is missing or malformed, a scheme or a host is
+	// malformed, or the client is named by a word ("unknown", "_hidden"). By default the peer is the client then, which is what the
 	// questions of the proxy itself need, and what a client may want that can make the proxy drop or
 	// spoil the field: be strict where addresses decide about more than limits.
 	Strict bool
-	// Remove are fields that are removed when the peer is not trusted, beside those of Header and
-	// SchemeHeader; one that ends in "*" stands for all that begin so. Nil: [DefaultRemove], empty: none.
+	// Remove are fields that are removed when the peer is not trusted, beside those of Header,
+	// SchemeHeader and HostHeader; one that ends in "*" stands for all that begin so. Nil: [DefaultRemove], empty: none.
 	Remove []string
 	// Log gets a line for each refusal of [Resolver.Handler], at level Warn. Nil logs nothing.
 	Log *slog.Logger
@@ -60,6 +68,7 @@ type Resolver struct {
 	trusted Peers
 	header  []string // canonical
 	scheme  string
+	host    string // "": none
 	strict  bool
 	remove  []string // folded
 	log     *slog.Logger
@@ -81,12 +90,17 @@ func New(c Config) (*Resolver, error) {
 	if s.header == nil {
 		s.header = []string{forwardedFor}
 	}
+	if c.HostHeader != "" {
+		s.host = textproto.CanonicalMIMEHeaderKey(c.HostHeader)
+	}
 	remove := c.Remove
 	if remove == nil {
 		remove = DefaultRemove
 	}
-	for _, name := range slices.Concat(remove, s.header, []string{s.scheme}) {
-		s.remove = append(s.remove, fold(name))
+	for _, name := range slices.Concat(remove, s.header, []string{s.scheme, s.host}) {
+		if name != "" {
+			s.remove = append(s.remove, fold(name))
+		}
 	}
 	return s, nil
 }
@@ -145,7 +159,7 @@ func (s *Resolver) Handler(next http.Handler) http.Handler {
 }
 
 // Resolve returns a copy of r whose RemoteAddr is the client's address and port; port 0 is one that nobody
-// told. The error, with Strict only, is an answer with status 400.
+// told. Its Host is what the client asked for, with HostHeader. The error, with Strict only, is an answer with status 400.
 func (s *Resolver) Resolve(r *http.Request) (*http.Request, *wsframe.Rejection) {
 	f := &found{peer: r.RemoteAddr, trusted: s.trusted.Contain(r.RemoteAddr)}
 	out := r.WithContext(context.WithValue(r.Context(), key{}, f))
@@ -153,18 +167,21 @@ func (s *Resolver) Resolve(r *http.Request) (*http.Request, *wsframe.Rejection) 
 		out.Header = s.without(r.Header)
 		return out, nil
 	}
-	client, scheme, err := s.ask(r.Header)
+	what, err := s.ask(r.Header)
 	if err != nil && s.strict {
 		return nil, &wsframe.Rejection{
 			Status: http.StatusBadRequest, Reason: "the proxy does not say who the client is",
 			Err: fmt.Errorf("trusted proxy %s: %w", r.RemoteAddr, err),
 		}
 	}
-	if client.IsValid() {
-		out.RemoteAddr = client.String()
+	if what.client.IsValid() {
+		out.RemoteAddr = what.client.String()
 	}
-	if f.scheme = scheme; scheme != "" {
-		out = out.WithContext(cgi.WithVars(out.Context(), schemeVars(r, scheme)...))
+	if what.host != "" {
+		out.Host = what.host
+	}
+	if f.scheme = what.scheme; what.scheme != "" {
+		out = out.WithContext(cgi.WithVars(out.Context(), schemeVars(r, what.scheme)...))
 	}
 	return out, nil
 }
@@ -181,8 +198,14 @@ func schemeVars(r *http.Request, scheme string) []cgi.Var {
 	return vars
 }
 
-// ask reads the fields that count. The scheme is good also when the address is not.
-func (s *Resolver) ask(h http.Header) (client netip.AddrPort, scheme string, err error) {
+// said is what a proxy says about a client. What is zero it does not say.
+type said struct {
+	client       netip.AddrPort
+	scheme, host string
+}
+
+// ask reads the fields that count. Each part of the answer is good also when others are not.
+func (s *Resolver) ask(h http.Header) (what said, err error) {
 	for _, name := range s.header {
 		hops := items(h[name])
 		if len(hops) == 0 {
@@ -193,26 +216,27 @@ func (s *Resolver) ask(h http.Header) (client netip.AddrPort, scheme string, err
 		}
 		at := 0
 		if strings.HasSuffix(name, "Forwarded-For") {
-			client, at, err = s.walk(len(hops), func(i int) (netip.AddrPort, error) { return parseNode(hops[i]) })
+			what.client, at, err = s.walk(len(hops), func(i int) (netip.AddrPort, error) { return parseNode(hops[i]) })
 		} else if len(hops) != 1 {
 			err = fmt.Errorf("%d addresses", len(hops))
 		} else {
-			client, err = parseNode(hops[0])
+			what.client, err = parseNode(hops[0])
 		}
 		if err != nil {
 			err = fmt.Errorf("header %s: %w", name, err)
 		}
-		scheme, schemeErr := s.schemeAt(h, at, len(hops))
-		if err == nil {
-			err = schemeErr
-		}
-		return client, scheme, err
+		return what, cmp.Or(err, s.beside(&what, h, at, len(hops)))
 	}
-	scheme, err = s.schemeAt(h, 0, 0)
-	if err == nil {
-		err = fmt.Errorf("no %s", strings.Join(s.header, ", no "))
-	}
-	return client, scheme, err
+	err = s.beside(&what, h, 0, 0)
+	return what, cmp.Or(err, fmt.Errorf("no %s", strings.Join(s.header, ", no ")))
+}
+
+// beside reads what has fields of its own.
+func (s *Resolver) beside(what *said, h http.Header, at, hops int) (err error) {
+	var hostErr error
+	what.scheme, err = s.schemeAt(h, at, hops)
+	what.host, hostErr = s.hostAt(h, at, hops)
+	return cmp.Or(err, hostErr)
 }
 
 // walk goes from the last of n hops to the first that is not trusted: what is before it is hearsay. When all
@@ -233,14 +257,22 @@ func (s *Resolver) walk(n int, hop func(int) (netip.AddrPort, error)) (client ne
 // schemeAt takes the scheme of the hop that named the client when there are as many as hops, and else the last,
 // which is what the nearest proxy wrote.
 func (s *Resolver) schemeAt(h http.Header, at, hops int) (string, error) {
-	list := items(h[s.scheme])
-	if len(list) == 0 {
+	scheme := pick(items(h[s.scheme]), at, hops)
+	if scheme == "" {
 		return "", nil
+	}
+	return parseScheme(scheme)
+}
+
+// pick returns the element of a hop, or the last if there are not as many as hops; "" of an empty list.
+func pick(list []string, at, hops int) string {
+	if len(list) == 0 {
+		return ""
 	}
 	if len(list) != hops {
 		at = len(list) - 1
 	}
-	return parseScheme(list[max(at, 0)])
+	return list[max(at, 0)]
 }
 
 func parseScheme(s string) (string, error) {

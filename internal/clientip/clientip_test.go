@@ -2,6 +2,7 @@ package clientip
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,10 +20,10 @@ import (
 
 // seen is what is behind a Resolver.
 type seen struct {
-	Remote, Peer, Scheme string
-	Trusted              bool
-	Header               http.Header
-	Vars                 map[string]string
+	Remote, Peer, Scheme, Host string
+	Trusted                    bool
+	Header                     http.Header
+	Vars                       map[string]string
 }
 
 // serve answers with what it sees.
@@ -41,7 +42,7 @@ func serve(t *testing.T, c Config, network string) (address string) {
 		for _, v := range list {
 			vars[v.Name] = v.Value
 		}
-		json.NewEncoder(w).Encode(seen{r.RemoteAddr, Peer(r.Context()), Scheme(r), Trusted(r.Context()), r.Header, vars})
+		json.NewEncoder(w).Encode(seen{r.RemoteAddr, Peer(r.Context()), Scheme(r), r.Host, Trusted(r.Context()), r.Header, vars})
 	})))
 	srv.Listener.Close()
 	at := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "s")}[network]
@@ -94,6 +95,13 @@ func TestClients(t *testing.T) {
 	rfc := with("Forwarded")
 	rfcLax := rfc
 	rfcLax.Strict = false
+	hosts, hostsLax, hostsRFC, hostsRFCLax := strict, local, rfc, rfcLax
+	for _, c := range []*Config{&hosts, &hostsLax, &hostsRFC, &hostsRFCLax} {
+		c.HostHeader = "x-forwarded-HOST"
+	}
+	ownHost := strict
+	ownHost.HostHeader = "X-Original-Host"
+	const from = "X-Forwarded-For: 192.0.2.1"
 	one := Config{Strict: true, Trusted: []string{"127.0.0.1"}}
 
 	tests := []struct {
@@ -103,6 +111,7 @@ func TestClients(t *testing.T) {
 		lines   []string
 		want    string // "peer": the address of the connection; "400"
 		scheme  string // http
+		host    string // a.test
 	}{
 		{name: "nobody is trusted", lines: []string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"}, want: "peer"},
 		{name: "others are trusted", config: Config{Trusted: []string{"192.0.2.1"}, Strict: true}, lines: []string{"X-Forwarded-For: 192.0.2.1"}, want: "peer"},
@@ -183,6 +192,36 @@ func TestClients(t *testing.T) {
 		{name: "an unknown scheme", config: local, lines: []string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: gopher"}, want: "192.0.2.1:0"},
 		{name: "an unknown scheme, strict", config: strict, lines: []string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: gopher"}, want: "400"},
 
+		{name: "a host that is not asked for", config: strict, lines: []string{from, "X-Forwarded-Host: b.test"}, want: "192.0.2.1:0"},
+		{name: "a malformed host that is not asked for", config: strict, lines: []string{from, "X-Forwarded-Host: <b>"}, want: "192.0.2.1:0"},
+		{name: "a host from an untrusted peer", config: Config{HostHeader: "X-Forwarded-Host"}, lines: []string{"X-Forwarded-Host: b.test"}, want: "peer"},
+		{name: "a malformed host from an untrusted peer", config: Config{HostHeader: "X-Forwarded-Host", Strict: true}, lines: []string{"X-Forwarded-Host: <b>"}, want: "peer"},
+		{name: "a host", config: hosts, lines: []string{from, "X-Forwarded-Host: b.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "no host", config: hosts, lines: []string{from}, want: "192.0.2.1:0"},
+		{name: "an empty host", config: hosts, lines: []string{from, "X-Forwarded-Host:"}, want: "192.0.2.1:0"},
+		{name: "a host with a port", config: hosts, lines: []string{from, "X-Forwarded-Host: B_1.test:8443"}, want: "192.0.2.1:0", host: "B_1.test:8443"},
+		{name: "a host with a dot at its end", config: hosts, lines: []string{from, "X-Forwarded-Host: b.test."}, want: "192.0.2.1:0", host: "b.test."},
+		{name: "an address as host", config: hosts, lines: []string{from, "X-Forwarded-Host: [2001:db8::1]:80"}, want: "192.0.2.1:0", host: "[2001:db8::1]:80"},
+		{name: "a host without an address", config: hostsLax, lines: []string{"X-Forwarded-Host: b.test"}, want: "peer", host: "b.test"},
+		{name: "a host and a malformed address", config: hostsLax, lines: []string{"X-Forwarded-For: x", "X-Forwarded-Host: b.test"}, want: "peer", host: "b.test"},
+		{name: "a host and an unknown scheme", config: hostsLax, lines: []string{from, "X-Forwarded-Proto: gopher", "X-Forwarded-Host: b.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "hosts, one per hop", config: hosts, lines: []string{"X-Forwarded-For: 192.0.2.1, 10.0.0.1", "X-Forwarded-Host: b.test, c.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "hosts on several lines", config: hosts, lines: []string{"X-Forwarded-For: 192.0.2.1, 10.0.0.1", "X-Forwarded-Host: b.test", "X-Forwarded-Host: c.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "hosts, one that the client made up", config: hosts, lines: []string{from, "X-Forwarded-Host: evil.test, b.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "hosts and addresses that the client made up", config: hosts, lines: []string{"X-Forwarded-For: 10.0.0.9, 192.0.2.1", "X-Forwarded-Host: evil.test, b.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "a malformed host that the client made up", config: hosts, lines: []string{from, "X-Forwarded-Host: <script>, b.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "another spelling is another field", config: hosts, lines: []string{from, "X_Forwarded_Host: evil.test"}, want: "192.0.2.1:0"},
+		{name: "a field of one's own for the host", config: ownHost, lines: []string{from, "X-Original-Host: b.test", "X-Forwarded-Host: evil.test"}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "a malformed host", config: hosts, lines: []string{from, "X-Forwarded-Host: b test"}, want: "400"},
+		{name: "a malformed host, lax", config: hostsLax, lines: []string{from, "X-Forwarded-Host: b test"}, want: "192.0.2.1:0"},
+		{name: "Forwarded with a host", config: hostsRFC, lines: []string{`Forwarded: for=192.0.2.1;host="b.test:8443"`}, want: "192.0.2.1:0", host: "b.test:8443"},
+		{name: "Forwarded with a host that is not asked for", config: rfc, lines: []string{`Forwarded: for=192.0.2.1;host=b.test`}, want: "192.0.2.1:0"},
+		{name: "Forwarded with hosts, the client's counts", config: hostsRFC, lines: []string{`Forwarded: for=8.8.8.8;host=evil.test, for=192.0.2.1;host=b.test, for=10.0.0.1;host=c.test`}, want: "192.0.2.1:0", host: "b.test"},
+		{name: "Forwarded with no host, but others", config: hostsRFC, lines: []string{`Forwarded: for=8.8.8.8;host=evil.test, for=192.0.2.1`, "X-Forwarded-Host: evil.test"}, want: "192.0.2.1:0"},
+		{name: "Forwarded with a malformed host", config: hostsRFC, lines: []string{`Forwarded: for=192.0.2.1;host="b.test/x"`}, want: "400"},
+		{name: "Forwarded with a malformed host, lax", config: hostsRFCLax, lines: []string{`Forwarded: for=192.0.2.1;host="b.test/x"`}, want: "192.0.2.1:0"},
+		{name: "Forwarded with two hosts in one element", config: hostsRFC, lines: []string{`Forwarded: for=192.0.2.1;host=b.test;host=c.test`}, want: "400"},
+
 		{name: "an IPv6 peer", config: strict, network: "tcp6", lines: []string{"X-Forwarded-For: 192.0.2.1"}, want: "192.0.2.1:0"},
 		{name: "an IPv6 peer that is not trusted", config: one, network: "tcp6", lines: []string{"X-Forwarded-For: 192.0.2.1"}, want: "peer"},
 		{name: "an exact address", config: one, lines: []string{"X-Forwarded-For: 192.0.2.1"}, want: "192.0.2.1:0"},
@@ -217,6 +256,9 @@ func TestClients(t *testing.T) {
 			if got.Remote != want || got.Scheme != scheme || got.Peer != local {
 				t.Errorf("got client %q, scheme %q, peer %q, want %q, %q, %q", got.Remote, got.Scheme, got.Peer, want, scheme, local)
 			}
+			if host := cmp.Or(tt.host, "a.test"); got.Host != host || got.Vars["HTTP_HOST"] != host {
+				t.Errorf("host %q, HTTP_HOST %q, want %q", got.Host, got.Vars["HTTP_HOST"], host)
+			}
 			if got.Vars["REQUEST_SCHEME"] != scheme || (got.Vars["HTTPS"] == "on") != (scheme == "https") {
 				t.Errorf("variables: %v", got.Vars)
 			}
@@ -231,17 +273,17 @@ func TestClients(t *testing.T) {
 func TestFieldsOfUntrustedPeersAreRemoved(t *testing.T) {
 	lines := []string{
 		"X-Forwarded-For: 192.0.2.1", "x_forwarded_for: 192.0.2.2", "X-Forwarded-Host: evil", "X-Forwarded-Whatever: 1", "Forwarded: for=192.0.2.1",
-		"X-Real-IP: 192.0.2.1", "CF-Connecting-IP: 192.0.2.1", "X-Mine: 192.0.2.1", "X-Proto: https", "X-Other: stays",
+		"X-Real-IP: 192.0.2.1", "CF-Connecting-IP: 192.0.2.1", "X-Mine: 192.0.2.1", "X-Proto: https", "X-Host: evil", "X-Other: stays",
 	}
 	tests := []struct {
 		name   string
 		config Config
 		want   []string
 	}{
-		{"the default", Config{}, []string{"X-Mine", "X-Other", "X-Proto"}},
-		{"fields that are chosen", Config{Header: []string{"x-mine"}, SchemeHeader: "x-proto"}, []string{"X-Other"}},
-		{"none but those that would be believed", Config{Remove: []string{}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip"}},
-		{"a peer that is trusted", Config{Trusted: []string{"loopback"}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip", "X_forwarded_for"}},
+		{"the default", Config{}, []string{"X-Host", "X-Mine", "X-Other", "X-Proto"}},
+		{"fields that are chosen", Config{Header: []string{"x-mine"}, SchemeHeader: "x-proto", HostHeader: "x_host"}, []string{"X-Other"}},
+		{"none but those that would be believed", Config{Remove: []string{}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Host", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip"}},
+		{"a peer that is trusted", Config{Trusted: []string{"loopback"}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Host", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip", "X_forwarded_for"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -377,4 +419,20 @@ func FuzzForwarded(f *testing.F) {
 		}
 		parseNode(line)
 	})
+}
+
+func TestHosts(t *testing.T) {
+	for _, s := range []string{"a", "a.test", "A-1_b.test.", "a.test:1", "a.test:65535", "192.0.2.1", "192.0.2.1:80", "[::1]", "[2001:db8::1]:8443", "xn--bcher-kva.test"} {
+		if err := checkHost(s); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range []string{
+		"", ".", "..", ".a", "a..b", ":80", "a:", "a:65536", "a:-1", "a:+1", "a:1:2", "a:x", "::1", "[::1", "[::1]80", "[::1]:", "[192.0.2.1]", "[fe80::1%eth0]", "[a.test]",
+		"user@a.test", "a.test/", "a.test?x", "a.test#x", "a%2etest", "a test", "a,b", "a\\b", "a\x00", "bücher.test", "*", "https://a.test", strings.Repeat("a", 300),
+	} {
+		if checkHost(s) == nil {
+			t.Errorf("%q is taken", s)
+		}
+	}
 }

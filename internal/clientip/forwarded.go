@@ -1,6 +1,7 @@
 package clientip
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,25 +9,30 @@ import (
 )
 
 // element is what one proxy says in Forwarded.
-type element struct{ node, proto string }
+type element struct{ node, proto, host string }
 
 // fromForwarded walks over the lines of Forwarded.
-func (s *Resolver) fromForwarded(lines []string) (client netip.AddrPort, scheme string, err error) {
+func (s *Resolver) fromForwarded(lines []string) (what said, err error) {
 	elements, err := parseForwarded(lines)
 	if err != nil {
-		return client, "", fmt.Errorf("header Forwarded: %w", err)
+		return what, fmt.Errorf("header Forwarded: %w", err)
 	}
 	client, at, err := s.walk(len(elements), func(i int) (netip.AddrPort, error) { return parseNode(elements[i].node) })
-	if err != nil {
-		err = fmt.Errorf("header Forwarded: %w", err)
+	what.client = client
+	var schemeErr, hostErr error
+	e := elements[max(at, 0)]
+	if e.proto != "" {
+		what.scheme, schemeErr = parseScheme(e.proto)
 	}
-	if proto := elements[max(at, 0)].proto; proto != "" {
-		var schemeErr error
-		if scheme, schemeErr = parseScheme(proto); err == nil {
-			err = schemeErr
+	if e.host != "" && s.host != "" {
+		if hostErr = checkHost(e.host); hostErr == nil {
+			what.host = e.host
 		}
 	}
-	return client, scheme, err
+	if err = cmp.Or(err, schemeErr, hostErr); err != nil {
+		err = fmt.Errorf("header Forwarded: %w", err)
+	}
+	return what, err
 }
 
 var errForwarded = errors.New("not a list of parameters")
@@ -70,6 +76,8 @@ func parseForwarded(lines []string) ([]element, error) {
 				field = &e.node
 			case "proto":
 				field = &e.proto
+			case "host":
+				field = &e.host
 			}
 			if field != nil {
 				if *field != "" {

@@ -14,6 +14,10 @@ type Auth struct {
 	// What browsers show when they ask for the password.
 	Realm string `toml:"realm" default:"wspawn"`
 
+	// End sessions when the login expires, with 1008 where wspawn speaks WebSocket: with the token (and its leeway), with the
+	// certificate, or when the server or the program that was asked said so.
+	EndSessions bool `toml:"end_sessions" default:"true"`
+
 	JWT         *JWT             `toml:"jwt"`
 	Certificate *AuthCertificate `toml:"certificate"`
 	Forward     *AuthForward     `toml:"forward"`
@@ -72,7 +76,8 @@ type AuthCertificate struct {
 
 // AuthForward asks another server: status 2xx lets the client in. When it cannot be asked, nobody comes in.
 type AuthForward struct {
-	// It is asked with a GET that has the header of the client's request, and X-Forwarded-Method, -Proto, -Host, -Uri and -For.
+	// It is asked with a GET that has the header of the client's request, and X-Forwarded-Method, -Proto, -Host, -Uri and -For. Its answer
+	// may say when the login ends, in X-Auth-Expires: seconds since 1970, or as 2030-12-31T23:59:59Z.
 	URL string `toml:"url" required:"true"`
 
 	// Headers of its answer that become variables. Without this key, Remote-User becomes REMOTE_USER.
@@ -83,7 +88,7 @@ type AuthForward struct {
 }
 
 // AuthHook asks a program: exit status 0 lets the client in. It gets the variables of a CGI program; lines of its output,
-// `REMOTE_USER: name` or `Variable-NAME: value`, become variables.
+// `REMOTE_USER: name` or `Variable-NAME: value`, become variables, and `Expires: TIME` is the end of the login (as for forward).
 type AuthHook struct {
 	// The name of a `[program.NAME]`.
 	Program string `toml:"program"`

@@ -73,6 +73,9 @@ func (c *Config) Check() error {
 			p.addf("client.headers", "%q is not the name of a header", name)
 		}
 	}
+	if name := c.Client.HostHeader; name != "" && !token(name) {
+		p.addf("client.host_header", "%q is not the name of a header", name)
+	}
 	if l := c.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.Waiting < 0 {
 		p.addf("limits", "negative limit")
 	}
@@ -230,8 +233,11 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	p.add(at+".handshake_headers", err)
 	_, err = Headers(r.ErrorHeaders)
 	p.add(at+".error_headers", err)
-	if l := r.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 {
+	if l := r.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.SessionsPerUser < 0 {
 		p.addf(at+".limits", "negative limit")
+	}
+	if r.Limits.SessionsPerUser > 0 && r.Auth == nil {
+		p.addf(at+".limits.sessions_per_user", "nobody has a name without [route.auth]")
 	}
 	if r.WebSocket.MaxFragments < 0 {
 		p.addf(at+".websocket.max_fragments", "negative limit")

@@ -116,6 +116,9 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"a missing key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "no"}} }, []string{"listener[0].key: no: no such file"}},
 		{"not a certificate", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: tls: "}},
 		{"permissions of TCP", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
+		{"a limit of users whom nobody knows", func(c *Config) { c.Route[0].Limits.SessionsPerUser = 1 }, []string{"route[0].limits.sessions_per_user: nobody has a name"}},
+		{"a header with the host that is none", func(c *Config) { c.Client.HostHeader = "X Host" }, []string{`client.host_header: "X Host" is not`}},
+		{"negative limits of users", func(c *Config) { c.Route[0].Limits.SessionsPerUser = -1 }, []string{"route[0].limits: negative"}},
 		{"negative limits", func(c *Config) { c.MaxProcesses, c.StartRate = -1, -1 }, []string{"max_processes: negative", "start_rate: negative"}},
 
 		{"limits of a program", func(c *Config) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p.limits: unknown limit "x"`}},

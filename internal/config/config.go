@@ -64,6 +64,11 @@ type Client struct {
 	// List only those that your proxy writes itself.
 	Headers []string `toml:"headers"`
 
+	// Header in which proxies say which host the client asked for, as `X-Forwarded-Host`: for proxies that send another Host. It
+	// counts for `hosts`, for the host of routes and for the origin of pages, and programs see it. Where Forwarded names the client, its host counts
+	// instead. Many proxies hand on an X-Forwarded-Host of the client: name only what your proxy writes itself. Without this key, Host counts.
+	HostHeader string `toml:"host_header"`
+
 	// Refuse requests of trusted proxies with 400 when no header says properly who the client is; otherwise it is the proxy then.
 	Strict bool `toml:"strict"`
 }
@@ -103,6 +108,9 @@ type RouteLimits struct {
 
 	// New sessions of one address in a second, in the long run; 0 is no limit.
 	RatePerAddress float64 `toml:"rate_per_address"`
+
+	// Sessions at once of one user, by the name that `[route.auth]` finds out; 0 is no limit. Who has no name has no limit either.
+	SessionsPerUser int `toml:"sessions_per_user"`
 }
 
 // Listener is an address with settings of its own.

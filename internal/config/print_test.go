@@ -163,6 +163,7 @@ sessions = 0
 sessions_per_address = 0
 rate = 0
 rate_per_address = 0
+sessions_per_user = 0
 
 [route.websocket]
 max_message = "1M"

@@ -8,9 +8,17 @@ import (
 	"github.com/wspawn/wspawn/internal/config"
 )
 
+// user returns the name that a guard has found out.
+func user(r *http.Request) string {
+	if id := auth.From(r.Context()); id != nil {
+		return id.User
+	}
+	return ""
+}
+
 // guard puts the question who the client is in front of a handler.
 func (s *service) guard(c *config.Auth, next http.Handler) (http.Handler, error) {
-	g := &auth.Guard{Next: next, Failures: s.o.failures, Log: s.log}
+	g := &auth.Guard{Next: next, Failures: s.o.failures, Outlive: !c.EndSessions, Log: s.log}
 	if c.Htpasswd != "" {
 		m, err := auth.NewBasic(auth.BasicConfig{File: string(c.Htpasswd), Realm: c.Realm, Log: s.log})
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/fastcgi"
+	"github.com/wspawn/wspawn/internal/auth"
 	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/route"
@@ -22,7 +23,7 @@ import (
 // options returns the settings that gateways have in common, and sets who may upgrade.
 func (s *service) options(c *config.Responder) (cgi.Options, error) {
 	o := c.Options()
-	o.LocalRedirect = s.o.root
+	o.LocalRedirect, o.Expires = s.o.root, auth.Expires
 	var err error
 	if c.Upgrade {
 		s.policy, err = s.origins()

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/wspawn/wspawn/internal/auth"
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/console"
@@ -91,6 +93,9 @@ func (s *service) build() error {
 	s.buildConsole()
 	s.answer = http.HandlerFunc(s.dispatch)
 	if s.r.Auth != nil {
+		if n := s.r.Limits.SessionsPerUser; n > 0 {
+			s.answer = &limit.Handler{Users: &limit.Users{Max: n, Of: user}, Next: s.answer, Log: s.log}
+		}
 		if s.answer, err = s.guard(s.r.Auth, s.answer); err != nil {
 			return err
 		}
@@ -152,7 +157,7 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 	memory := trim.New()
 	s.closers = append(s.closers, memory.Stop)
 	s.websocket = &wsframe.Handler{
-		Endpoint: limit.Endpoint(protocols),
+		Endpoint: limit.Endpoint(auth.Endpoint(protocols)),
 		Options: wsframe.AcceptOptions{
 			Options: options, Header: handshake,
 			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
@@ -290,7 +295,11 @@ func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if rej.Status == http.StatusBadRequest {
 		rej.Reason = "origin missing"
 	}
-	s.log.Info("handshake refused", "remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err)
+	attrs := []any{"remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err}
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" && host != r.Host && clientip.Trusted(r.Context()) {
+		attrs = append(attrs, "hint", fmt.Sprintf("the proxy says that the client asked for %q: see host_header of [client]", host))
+	}
+	s.log.Info("handshake refused", attrs...)
 	rej.Write(w)
 }
 

@@ -71,7 +71,9 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 // front returns the checks in front of all routes: whether the client means this server, who it is, and whether there
 // is room for it.
 func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) {
-	clients, err := clientip.New(clientip.Config{Trusted: c.Client.TrustedProxies, Header: c.Client.Headers, Strict: c.Client.Strict, Log: h.log})
+	clients, err := clientip.New(clientip.Config{
+		Trusted: c.Client.TrustedProxies, Header: c.Client.Headers, HostHeader: c.Client.HostHeader, Strict: c.Client.Strict, Log: h.log,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +81,11 @@ func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) 
 	if err != nil {
 		return nil, err
 	}
-	return h.observe(names.Handler(clients.Handler(&limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}))), nil
+	next = &limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}
+	if c.Client.HostHeader != "" {
+		next = names.Handler(next) // what the client of a proxy asked for has to be one of the names, too
+	}
+	return h.observe(names.Handler(clients.Handler(next))), nil
 }
 
 // limits returns them in the terms of package limit.

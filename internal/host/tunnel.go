@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/auth"
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/framing"
@@ -79,7 +80,7 @@ func (s *service) buildProxy(c *config.Proxy) error {
 	pc := proxy.Config{
 		Backends: set, Upgrade: c.Upgrade, Host: c.Host, StripPrefix: c.StripPrefix, AddPrefix: c.AddPrefix, Header: header,
 		Peer: func(r *http.Request) string { return clientip.Peer(r.Context()) }, Scheme: clientip.Scheme,
-		ReadTimeout: c.ResponseTimeout.OrNever(), IdleTimeout: c.TunnelIdle.Value(), MaxLife: c.TunnelLife.Value(), Log: s.log,
+		ReadTimeout: c.ResponseTimeout.OrNever(), IdleTimeout: c.TunnelIdle.Value(), MaxLife: c.TunnelLife.Value(), Expires: auth.Expires, Log: s.log,
 	}
 	switch c.Forwarded {
 	case "append":

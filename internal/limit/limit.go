@@ -1,6 +1,6 @@
 // Package limit bounds what clients can take from a server: how many sessions at once, how many new
-// ones per second, and how many wait, of all clients together and of each address; how often somebody
-// may fail to log in; and how fast one session may send.
+// ones per second, and how many wait, of all clients together and of each address; how many one user has; how
+// often somebody may fail to log in; and how fast one session may send.
 //
 // A [Limiter] stands in front of an endpoint and refuses before the handshake, with 429 when the client
 // itself is the reason and 503 when others are, and Retry-After. The address is that of

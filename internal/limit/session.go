@@ -14,8 +14,9 @@ import (
 // For most handlers that is the life of a WebSocket. A [wsframe.Handler] returns earlier: wrap its Endpoint in
 // [Endpoint], which takes the session over. Whatever else returns before the end calls [Keep].
 type Handler struct {
-	// Limiter counts. Required.
+	// Limiter counts those of all and of addresses, or Users those of users. One of them is required.
 	Limiter *Limiter
+	Users   *Users
 	// Next answers requests that may be. Required.
 	Next http.Handler
 	// All counts all requests. By default only those count that ask for a WebSocket.
@@ -30,7 +31,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Next.ServeHTTP(w, r)
 		return
 	}
-	release, refusal := h.Limiter.Acquire(r.Context(), r.RemoteAddr)
+	release, refusal := h.acquire(r)
 	if refusal != nil {
 		if h.Log != nil {
 			h.Log.Info("session refused", "remote", r.RemoteAddr, "status", refusal.Status, "err", refusal.Err)
@@ -43,6 +44,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	held := &hold{release: func() { release(); outer() }}
 	defer held.end()
 	h.Next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, held)))
+}
+
+func (h *Handler) acquire(r *http.Request) (release func(), refusal *wsframe.Rejection) {
+	if h.Users != nil {
+		return h.Users.Acquire(r)
+	}
+	return h.Limiter.Acquire(r.Context(), r.RemoteAddr)
 }
 
 type key struct{}
