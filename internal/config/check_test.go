@@ -180,6 +180,15 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				f.Framing, f.Upgrade, r.FastCGI = "lines", true, f
 			})
 		}, []string{`route[0].fastcgi.index: "a/b" is not the name`, "route[0].fastcgi.index: needs root", "route[0].fastcgi.split_path: ", "route[0].fastcgi.authorizer: give one of", "route[0].fastcgi.framing: excludes upgrade"}},
+		{"another root where there is none", func(c *Config) {
+			with(c, func(r *Route) { r.SCGI = New[SCGI](); r.SCGI.Pool, r.SCGI.Docroot = "l", "/srv" })
+			for i, split := range [][]string{nil, {".php"}} {
+				add(c, func(r *Route) {
+					r.Path, r.Stdio, r.FastCGI = []string{"/a", "/b"}[i], nil, New[FastCGI]()
+					r.FastCGI.Pool, r.FastCGI.Docroot, r.FastCGI.SplitPath = "l", "/srv", split
+				})
+			}
+		}, []string{"route[0].scgi.docroot: needs root", "route[1].fastcgi.docroot: needs root"}},
 		{"proxy", func(c *Config) {
 			with(c, func(r *Route) {
 				r.Proxy = New[Proxy]()
