@@ -38,8 +38,9 @@ output is a message to the client.
 It listens on this machine only, and lets pages of its own origin connect, until
 told otherwise. A page for trying the service is printed at the start.
 
-SIGTERM and SIGINT stop it in order, within --drain; a second one ends it at once. SIGHUP
-reads the file of --config again, as does a change of it.
+SIGTERM and SIGINT stop it in order, within --drain; a second one ends it at once.
+SIGHUP reads the file of --config again, as does a change of it, and without a file
+is like SIGTERM.
 
 Exit status:
   0  stopped in order
