@@ -92,7 +92,7 @@ func TestIdleCompressedSessionsAreSmall(t *testing.T) {
 	const limit = 12 << 10
 	connections := 10_000
 	if testing.Short() {
-		connections = 2000
+		connections = 5000
 	}
 	exe, err := os.Executable()
 	if err != nil {
