@@ -339,7 +339,7 @@ func (f *serveFlags) service(fs *pflag.FlagSet, args []string) {
 			f.cgi.Responder, r.CGI = *f.gateway, f.cgi
 		case "scgi", "uwsgi":
 			f.scgi.Responder, f.scgi.Servers = *f.gateway, *f.servers[name]
-			f.scgi.Root, f.scgi.Index = f.fastcgi.Root, f.fastcgi.Index
+			f.scgi.Root, f.scgi.Docroot, f.scgi.Index = f.fastcgi.Root, f.fastcgi.Docroot, f.fastcgi.Index
 			f.terminated(fs, &f.scgi.Terminated)
 			if name == "scgi" {
 				r.SCGI = f.scgi

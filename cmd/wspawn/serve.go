@@ -36,7 +36,16 @@ a message to the server is a line on the program's standard input, a line of its
 output is a message to the client.
 
 It listens on this machine only, and lets pages of its own origin connect, until
-told otherwise. A page for trying the service is printed at the start.`,
+told otherwise. A page for trying the service is printed at the start.
+
+SIGTERM and SIGINT stop it in order, within --drain; a second one ends it at once.
+SIGHUP reads the file of --config again, as does a change of it, and without a file
+is like SIGTERM.
+
+Exit status:
+  0  stopped in order
+  1  it could not listen, or was ended before all had ended
+  2  wrong usage, or a mistake in the configuration`,
 		Example: `  wspawn cat                                  echo
   wspawn --port 0 ./count.sh                  on any free port
   wspawn --static public ./chat.py            with web pages beside it

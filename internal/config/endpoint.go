@@ -245,15 +245,15 @@ func (g *CGI) IsDir() bool {
 func (s *SCGI) check(c *Config, p *problems, at string) {
 	s.Target.check(c, p, at)
 	s.Responder.check(p, at)
-	checkRoot(p, at, s.Root, s.Index)
+	checkRoot(p, at, s.Root, s.Docroot, s.Index)
 	checkTerminated(p, at, &s.Terminated, &s.Responder)
 }
 
 func (f *FastCGI) check(c *Config, p *problems, at string) {
 	f.Target.check(c, p, at)
 	f.Responder.check(p, at)
-	if f.Docroot == "" || f.Root != "" {
-		checkRoot(p, at, f.Root, f.Index)
+	if f.Docroot == "" || f.Root != "" || len(f.SplitPath) == 0 { // otherwise nobody looks at the files
+		checkRoot(p, at, f.Root, f.Docroot, f.Index)
 	}
 	for _, s := range f.SplitPath {
 		if s == "" || strings.Contains(s, "/") {
@@ -269,11 +269,14 @@ func (f *FastCGI) check(c *Config, p *problems, at string) {
 	checkTerminated(p, at, &f.Terminated, &f.Responder)
 }
 
-func checkRoot(p *problems, at string, root Path, index string) {
+func checkRoot(p *problems, at string, root Path, docroot, index string) {
 	p.add(at+".root", directory(root))
 	p.add(at+".index", checkIndex(index))
 	if index != "" && root == "" {
 		p.addf(at+".index", "needs root, the directory of the scripts")
+	}
+	if docroot != "" && root == "" {
+		p.addf(at+".docroot", "needs root, the same directory as it is here")
 	}
 }
 

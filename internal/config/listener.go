@@ -106,8 +106,9 @@ func checkPair(p *problems, at string, certificate, key Path) {
 	p.add(at+".certificate", err1)
 	p.add(at+".key", err2)
 	if err1 == nil && err2 == nil {
-		_, err := tls.LoadX509KeyPair(string(certificate), string(key))
-		p.add(at+".certificate", err)
+		if _, err := tls.LoadX509KeyPair(string(certificate), string(key)); err != nil {
+			p.addf(at+".certificate", "%s and the key %s: %s", certificate, key, strings.TrimPrefix(err.Error(), "tls: "))
+		}
 	}
 }
 

@@ -208,14 +208,15 @@ func (h *Host) Reload(c *config.Config) error {
 		return err
 	}
 	old := h.table.Load()
+	h.programs.SetLimits(c.MaxProcesses, c.StartRate) // before new pools start their processes
 	t, err := h.newTable(c, old)
 	if err != nil {
+		h.programs.SetLimits(h.c.MaxProcesses, h.c.StartRate)
 		h.dropListeners(listeners, h.listeners)
 		return err
 	}
 	h.table.Store(t)
 	h.limiter.Set(limits(&c.Limits))
-	h.programs.SetLimits(c.MaxProcesses, c.StartRate)
 	if h.running {
 		for _, l := range listeners {
 			h.serve(l)

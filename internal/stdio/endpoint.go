@@ -137,7 +137,8 @@ var errStderr = errors.New("a program must have its stderr in a pipe exactly whe
 
 func (e *Endpoint) refuse(r *wsframe.Request, err error) error {
 	var rejection *wsframe.Rejection
-	if e.Log != nil && !errors.As(err, &rejection) {
+	// A client that did not wait is no fault of the program.
+	if e.Log != nil && !errors.As(err, &rejection) && !errors.Is(err, context.Canceled) {
 		e.Log.Error("program not started", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
 	}
 	if e.Refuse != nil {
