@@ -41,7 +41,11 @@ func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 		p.add(at+".proxy.request_headers", err)
 	}
 	if f := r.Files; f != nil {
-		p.add(at+".files.root", directory(f.Root))
+		err := directory(f.Root)
+		if err == nil {
+			err = readable(f.Root)
+		}
+		p.add(at+".files.root", err)
 		for _, name := range f.Index {
 			p.add(at+".files.index", checkIndex(name))
 		}
@@ -52,6 +56,14 @@ func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 			p.addf(at+".files.root", "it is the directory of programs as well: their source would be served (executable_only makes the difference clear)")
 		}
 	}
+}
+
+// speaks reports whether the route may open WebSockets.
+func (r *Route) speaks() bool {
+	opens := func(upgrade bool, framing string) bool { return upgrade || framing != "" }
+	return r.Stdio != nil || r.Tunnel != nil || r.CGI != nil && r.CGI.Upgrade || r.Proxy != nil && r.Proxy.Upgrade ||
+		r.SCGI != nil && opens(r.SCGI.Upgrade, r.SCGI.Framing) || r.UWSGI != nil && opens(r.UWSGI.Upgrade, r.UWSGI.Framing) ||
+		r.FastCGI != nil && opens(r.FastCGI.Upgrade, r.FastCGI.Framing)
 }
 
 func checkIndex(name string) error {
@@ -72,8 +84,7 @@ func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 	case len(command) == 0 && (s.Program == "" || c.Program[s.Program] != nil):
 		p.addf(at+".command", "nothing to run: give a command, a program that has one, or a directory of programs")
 	case len(s.Command) > 0:
-		_, err := spawner.Look(s.Command[0], "")
-		p.add(at+".command", err)
+		p.add(at+".command", look(s.Command))
 	}
 	if len(command) > 0 {
 		for _, name := range usedParts(r, command[:1], nil) {
