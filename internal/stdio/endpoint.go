@@ -136,9 +136,11 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 var errStderr = errors.New("a program must have its stderr in a pipe exactly when it is passed on")
 
 func (e *Endpoint) refuse(r *wsframe.Request, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the client did not wait, or the server stops: [wsframe.Handler] knows which
+	}
 	var rejection *wsframe.Rejection
-	// A client that did not wait is no fault of the program.
-	if e.Log != nil && !errors.As(err, &rejection) && !errors.Is(err, context.Canceled) {
+	if e.Log != nil && !errors.As(err, &rejection) {
 		e.Log.Error("program not started", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
 	}
 	if e.Refuse != nil {
