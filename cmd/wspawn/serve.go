@@ -136,7 +136,8 @@ type server struct {
 	out      io.Writer
 	settings origin.Settings
 	host     *host.Host
-	problem  string // of the last reload, "" = none
+	problem  string          // of the last reload, "" = none
+	warned   map[string]bool // what warn has said
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -193,6 +194,7 @@ func (s *server) run(ctx context.Context) error {
 	var reloading sync.WaitGroup
 	defer reloading.Wait()
 	defer stop()
+	s.warn()
 	if s.source != nil {
 		reloading.Go(func() { s.reload(ctx, hup) })
 	}
@@ -201,6 +203,24 @@ func (s *server) run(ctx context.Context) error {
 		err = errors.New("a second signal ended the server before all sessions and programs had ended")
 	}
 	return err
+}
+
+// warn says what may not be meant in the configuration, each thing once.
+func (s *server) warn() {
+	if s.warned == nil {
+		s.warned = make(map[string]bool)
+	}
+	for _, e := range each(s.c.Warnings()) {
+		p := e.(*config.Problem)
+		if !s.warned[p.Error()] {
+			s.warned[p.Error()] = true
+			setting := s.settings.Allow // warnings are about origins
+			if at, known := s.source.Position(p.Setting); known {
+				setting = at.String() + ": " + p.Setting
+			}
+			s.log.Warn("the configuration may not be what is meant", "setting", setting, "warning", p.Err)
+		}
+	}
 }
 
 // reload reads the configuration again after SIGHUP, and when one of its files changes.
@@ -265,6 +285,7 @@ func (s *server) reloadNow(why string, again bool) {
 	if err == nil {
 		s.c, s.problem = c, ""
 		s.log.Info("configuration reloaded", "file", s.file, "because", why, "routes", len(c.Route))
+		s.warn()
 		return
 	}
 	if again && err.Error() == s.problem {
