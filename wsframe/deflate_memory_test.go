@@ -3,13 +3,10 @@ package wsframe
 import (
 	"bytes"
 	"compress/flate"
-	"fmt"
 	"io"
-	"net"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A GiB in less than a MiB must cost neither memory nor time.
@@ -84,74 +81,6 @@ func TestCompressedDataPathAllocatesNothing(t *testing.T) {
 			t.Errorf("window %d: %v allocations", window, allocs)
 		}
 	}
-}
-
-// What a connection costs that has compressed and inflated something and waits: the windows that were
-// agreed on, and what it costs without compression.
-func TestIdleCompressedConnectionsHoldNothing(t *testing.T) {
-	measured(t)
-	const connections = 300
-	message := []byte(strings.Repeat("hello, hello ", 2000))
-	for _, window := range []int{0, 4096} {
-		t.Run(fmt.Sprint(window), func(t *testing.T) {
-			o := Options{Compression: &Compression{Window: window, PeerWindow: window}}
-			a := deflateParams{serverAlone: window == 0, clientAlone: window == 0}
-			if window > 0 {
-				a.clientBits = 12
-			}
-			frame := compressedFrame(message)
-			before := inUse()
-			var far []net.Conn
-			ended := make(chan error, connections)
-			for range connections {
-				s, c := netPair(t)
-				far = append(far, c)
-				server := newConn(s, nil, Server, "", &o, &a)
-				server.ReceiveThen(func(b *Batch) error {
-					out := b.Space()
-					for part := b.Next(); part != nil; part = b.Next() {
-						if part.End { // nothing of the answer but its end
-							out = AppendHeader(out, OpText, true, int64(len(part.Payload)))
-							out = append(out, part.Payload...)
-						}
-					}
-					return server.WriteEncoded(out)
-				}, func(err error) {
-					server.CloseNow()
-					ended <- err
-				})
-			}
-			buf := make([]byte, 4096)
-			for range 3 {
-				for _, c := range far {
-					c.Write(frame)
-				}
-				for _, c := range far {
-					if _, err := c.Read(buf); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			limit := 12<<10 + 2*window
-			each := 0
-			eventually(t, "connections are small", func() bool {
-				time.Sleep(50 * time.Millisecond)
-				each = (inUse() - before) / connections
-				return each < limit
-			})
-			t.Logf("%d bytes for each of %d connections, with the far end", each, connections)
-			for _, c := range far {
-				c.Close()
-			}
-			for range far {
-				<-ended
-			}
-		})
-	}
-}
-
-func compressedFrame(message []byte) []byte {
-	return wire(Client, fin|rsv1|wireText, deflate(string(message)))
 }
 
 // inUse returns the memory of the heap and of the stacks.

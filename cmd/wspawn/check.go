@@ -19,8 +19,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check [flags] [FILE]",
 		Short: "Check a configuration file",
 		Long: `wspawn check reads a configuration file, wspawn.toml if none is named, and everything that it
-refers to, and prints all that is wrong, each with its place. Nothing is started. Its exit status is 0 when
-all is well and 1 when not.`,
+refers to, and prints all that is wrong, each with its place, and warnings of what may not be meant. Nothing is
+started. Its exit status is 0 when all is well, with warnings too, and 1 when not.`,
 		Example: `  wspawn check                    wspawn.toml in this directory
   wspawn check --print site.toml  and show every setting that holds`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -40,9 +40,12 @@ all is well and 1 when not.`,
 				file = defaultConfig
 			}
 			file = configFile(file)
-			c, _, err := config.Read(file)
+			c, source, err := config.Read(file)
 			if err != nil {
 				return err
+			}
+			for _, e := range each(source.Locate(c.Warnings())) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: %v\n", e)
 			}
 			if show {
 				return config.Print(cmd.OutOrStdout(), c)
@@ -60,8 +63,11 @@ all is well and 1 when not.`,
 	return cmd
 }
 
-// each returns the errors that are in one.
+// each returns the errors that are in one; none in nil.
 func each(err error) []error {
+	if err == nil {
+		return nil
+	}
 	var many *multierror.Error
 	if errors.As(err, &many) {
 		return many.Errors

@@ -52,7 +52,6 @@ func generateCommand() *cobra.Command {
 // writeManual writes wspawn.1 and a page for each command.
 func writeManual(dir string) error {
 	root := rootCommand()
-	root.InitDefaultCompletionCmd()
 	for _, cmd := range manpage.Pages(root) {
 		write := func(w io.Writer) error { return manpage.Write(w, cmd) }
 		if err := writeFile(dir, manpage.Name(cmd)+".1", write); err != nil {

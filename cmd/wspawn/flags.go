@@ -96,6 +96,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&r.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
 	fs.BoolVar(&r.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
 	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
+	fs.StringVar(&c.Admin, "admin", "", "`ADDRESS` that tells how the server is: /metrics for Prometheus, /healthz, and wspawn status")
 	f.value(fs, "drain", &c.Drain, "how long a stopping server waits for clients and programs")
 }
 
@@ -338,7 +339,7 @@ func (f *serveFlags) service(fs *pflag.FlagSet, args []string) {
 			f.cgi.Responder, r.CGI = *f.gateway, f.cgi
 		case "scgi", "uwsgi":
 			f.scgi.Responder, f.scgi.Servers = *f.gateway, *f.servers[name]
-			f.scgi.Root, f.scgi.Index = f.fastcgi.Root, f.fastcgi.Index
+			f.scgi.Root, f.scgi.Docroot, f.scgi.Index = f.fastcgi.Root, f.fastcgi.Docroot, f.fastcgi.Index
 			f.terminated(fs, &f.scgi.Terminated)
 			if name == "scgi" {
 				r.SCGI = f.scgi

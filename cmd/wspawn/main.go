@@ -108,11 +108,17 @@ func rootCommand() *cobra.Command {
 	serve.Use = "serve [flags] COMMAND [ARG...]"
 	serve.Short = "Serve a program (the default command)"
 	serve.Example = strings.ReplaceAll(serve.Example, "  wspawn ", "  wspawn serve ")
-	root.AddCommand(serve, checkCommand(), connectCommand(), generateCommand())
+	root.AddCommand(serve, checkCommand(), statusCommand(), connectCommand(), generateCommand())
 	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		if c.Name() == "help" {
+		switch c.Name() {
+		case "help":
 			c.Args = helpTopic(root)
+		case "completion": // without one of its own commands
+			c.Args, c.RunE = cobra.ArbitraryArgs, func(*cobra.Command, []string) error {
+				return usageError(errors.New("completion for which shell? use wspawn completion bash, zsh, fish or powershell"))
+			}
 		}
 	}
 	return root

@@ -36,7 +36,16 @@ a message to the server is a line on the program's standard input, a line of its
 output is a message to the client.
 
 It listens on this machine only, and lets pages of its own origin connect, until
-told otherwise. A page for trying the service is printed at the start.`,
+told otherwise. A page for trying the service is printed at the start.
+
+SIGTERM and SIGINT stop it in order, within --drain; a second one ends it at once.
+SIGHUP reads the file of --config again, as does a change of it, and without a file
+is like SIGTERM.
+
+Exit status:
+  0  stopped in order
+  1  it could not listen, or was ended before all had ended
+  2  wrong usage, or a mistake in the configuration`,
 		Example: `  wspawn cat                                  echo
   wspawn --port 0 ./count.sh                  on any free port
   wspawn --static public ./chat.py            with web pages beside it
@@ -127,7 +136,8 @@ type server struct {
 	out      io.Writer
 	settings origin.Settings
 	host     *host.Host
-	problem  string // of the last reload, "" = none
+	problem  string          // of the last reload, "" = none
+	warned   map[string]bool // what warn has said
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -184,6 +194,7 @@ func (s *server) run(ctx context.Context) error {
 	var reloading sync.WaitGroup
 	defer reloading.Wait()
 	defer stop()
+	s.warn()
 	if s.source != nil {
 		reloading.Go(func() { s.reload(ctx, hup) })
 	}
@@ -192,6 +203,24 @@ func (s *server) run(ctx context.Context) error {
 		err = errors.New("a second signal ended the server before all sessions and programs had ended")
 	}
 	return err
+}
+
+// warn says what may not be meant in the configuration, each thing once.
+func (s *server) warn() {
+	if s.warned == nil {
+		s.warned = make(map[string]bool)
+	}
+	for _, e := range each(s.c.Warnings()) {
+		p := e.(*config.Problem)
+		if !s.warned[p.Error()] {
+			s.warned[p.Error()] = true
+			setting := s.settings.Allow // warnings are about origins
+			if at, known := s.source.Position(p.Setting); known {
+				setting = at.String() + ": " + p.Setting
+			}
+			s.log.Warn("the configuration may not be what is meant", "setting", setting, "warning", p.Err)
+		}
+	}
 }
 
 // reload reads the configuration again after SIGHUP, and when one of its files changes.
@@ -256,6 +285,7 @@ func (s *server) reloadNow(why string, again bool) {
 	if err == nil {
 		s.c, s.problem = c, ""
 		s.log.Info("configuration reloaded", "file", s.file, "because", why, "routes", len(c.Route))
+		s.warn()
 		return
 	}
 	if again && err.Error() == s.problem {
@@ -289,6 +319,9 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 	}
 	for _, url := range h.URLs("ws") {
 		fmt.Fprintf(&b, "listening  %s\n", url)
+	}
+	if url := h.AdminURL(); url != "" {
+		fmt.Fprintf(&b, "status     %s\n", url)
 	}
 	if path := h.ConsolePath(); path != "" {
 		for _, url := range h.URLs("http") {

@@ -31,6 +31,8 @@ var allowed = map[string][]string{
 	"internal/inflate":  {},
 	"internal/watch":    {},
 	"internal/manpage":  {},
+	"internal/metrics":  {},
+	"internal/loglimit": {},
 
 	"internal/gateway": {"internal/stream"},
 	"internal/backend": {"spawner", "internal/gateway"},
@@ -65,7 +67,7 @@ var allowed = map[string][]string{
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
 		"internal/framing", "internal/proxy", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
-		"internal/auth", "internal/certs", "internal/clientip", "internal/hostname", "internal/limit", "internal/listen", "internal/subprotocol",
+		"internal/auth", "internal/certs", "internal/clientip", "internal/hostname", "internal/limit", "internal/loglimit", "internal/metrics", "internal/listen", "internal/subprotocol",
 	},
 }
 

@@ -17,8 +17,10 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/limit"
@@ -125,7 +127,7 @@ func From(ctx context.Context) *Identity {
 	return nil
 }
 
-// ServeHTTP lets the request pass or answers 401, 403, 429 or 503.
+// ServeHTTP lets the request pass or answers 400, 401, 403, 429, 500, 503 or 504.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.once.Do(g.init)
 	if wait := g.failures.Blocked(r.RemoteAddr); wait > 0 {
@@ -158,14 +160,20 @@ func (g *Guard) init() {
 // ask asks the methods. Of their refusals the one counts that says the least about the credentials: that of a method
 // that could not be asked, and else the first.
 func (g *Guard) ask(r *http.Request) (*Identity, *Refusal) {
+	if len(r.Header["Authorization"]) > 1 { // it could be another one that somebody behind believes
+		return nil, &Refusal{Status: http.StatusBadRequest, Reason: "more than one Authorization header"}
+	}
 	var first *Refusal
 	failed := false
 	for _, m := range g.Methods {
 		id, err := m.Authenticate(r)
-		if err == nil {
-			if id != nil {
-				return id, nil
+		if err == nil && id != nil {
+			if failed {
+				g.failures.Failed(r.RemoteAddr) // or who has one login could guess at others without end
 			}
+			return checked(id)
+		}
+		if err == nil {
 			continue
 		}
 		var refusal *Refusal
@@ -186,6 +194,14 @@ func (g *Guard) ask(r *http.Request) (*Identity, *Refusal) {
 		}
 	}
 	return nil, first
+}
+
+// checked refuses names with which somebody could forge lines where programs write them.
+func checked(id *Identity) (*Identity, *Refusal) {
+	if strings.ContainsFunc(id.User, unicode.IsControl) {
+		return nil, &Refusal{Status: http.StatusForbidden, Reason: "user name has control characters"}
+	}
+	return id, nil
 }
 
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal) {

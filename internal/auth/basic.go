@@ -19,7 +19,7 @@ import (
 type BasicConfig struct {
 	// File has a line "user:hash" for each user, as htpasswd(1) writes it: bcrypt (the one to take), {SSHA}, {SHA},
 	// MD5 ($1$, $apr1$) and SHA-2 ($5$, $6$). Passwords in the clear are not accepted. Empty lines and those that
-	// begin with "#" are skipped. It is read again when it has changed. Required.
+	// begin with "#" are skipped, and so are further lines of a user. It is read again when it has changed. Required.
 	File string
 	// Realm is what browsers show to the user. Empty: "wspawn".
 	Realm string
@@ -91,6 +91,10 @@ func parseUsers(data []byte, file string, log *slog.Logger) *users {
 		if found == nil || name == "" {
 			log.Warn("line of password file is not understood", "file", file, "line", n)
 			continue
+		}
+		if all.byName[name] != nil {
+			log.Warn("line of password file is for a user who has one already", "file", file, "line", n)
+			continue // the first one counts, as in Apache
 		}
 		all.decoy = &user{password: found}
 		all.byName[name] = &user{password: found}

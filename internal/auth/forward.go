@@ -155,13 +155,18 @@ func (f *Forward) header(r *http.Request) http.Header {
 		}
 	}
 	for name := range h {
-		switch name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Content-Type", "Expect", "Proxy", "Forwarded", "X-Real-Ip":
+		// Both spellings of X-Forwarded-For become one variable in many programs. Some servers take X-Original-URL and the
+		// like for what is asked for, in place of X-Forwarded-Uri.
+		folded := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		switch folded {
+		case "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "content-type", "expect",
+			"proxy", "forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override":
 			delete(h, name)
 		}
-		// Both spellings of X-Forwarded-For become one variable in many programs.
-		if folded := strings.ToLower(strings.ReplaceAll(name, "_", "-")); strings.HasPrefix(folded, "x-forwarded-") || strings.HasPrefix(folded, "sec-websocket-") {
-			delete(h, name)
+		for _, prefix := range []string{"x-forwarded-", "x-original-", "sec-websocket-"} {
+			if strings.HasPrefix(folded, prefix) {
+				delete(h, name)
+			}
 		}
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)

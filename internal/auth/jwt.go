@@ -145,16 +145,19 @@ const maxToken = 16 << 10
 
 // Authenticate checks the token of a request. It never says, and never logs, what is in it.
 func (j *JWT) Authenticate(r *http.Request) (*Identity, error) {
-	text := j.token(r)
-	if text == "" {
-		return nil, nil
+	text, err := j.token(r)
+	if text == "" || err != nil {
+		return nil, err
 	}
 	if len(text) > maxToken {
 		return nil, wrong("token is too long", nil)
 	}
 	var unavailableErr error
 	claims := jwt.MapClaims{}
-	_, err := j.parser.ParseWithClaims(text, claims, func(t *jwt.Token) (any, error) {
+	_, err = j.parser.ParseWithClaims(text, claims, func(t *jwt.Token) (any, error) {
+		if _, ok := t.Header["crit"]; ok {
+			return nil, errCritical
+		}
 		id, _ := t.Header["kid"].(string)
 		all, err := j.keys.get(r.Context(), id)
 		if err != nil {
@@ -176,12 +179,19 @@ func (j *JWT) Authenticate(r *http.Request) (*Identity, error) {
 		return nil, unavailable(fmt.Errorf("token keys: %w", unavailableErr))
 	}
 	if err != nil {
-		return nil, wrong(tokenProblem(err), nil)
+		refusal := wrong(tokenProblem(err), nil)
+		// Who is right about the signature does not guess. Clients whose token has expired come again and again, and must not
+		// lock out others of their address.
+		refusal.Wrong = !errors.Is(err, jwt.ErrTokenInvalidClaims)
+		return nil, refusal
 	}
 	return j.identity(claims)
 }
 
-var errNoKey = errors.New("no such key")
+var (
+	errNoKey    = errors.New("no such key")
+	errCritical = errors.New("extension") // RFC 7515, section 4.1.11: one that is not understood, as all are here
+)
 
 // tokenProblem says what is wrong, without what the token says.
 func tokenProblem(err error) string {
@@ -190,6 +200,7 @@ func tokenProblem(err error) string {
 		text string
 	}{
 		{errNoKey, "token is signed with an unknown key"},
+		{errCritical, "token needs an extension"},
 		{jwt.ErrTokenMalformed, "token is malformed"},
 		{jwt.ErrTokenSignatureInvalid, "token has a wrong signature"},
 		{jwt.ErrTokenExpired, "token has expired"},

@@ -61,6 +61,10 @@ func (f *keyFile) get(context.Context, string) ([]publicKey, error) { return f.l
 const minSecret = 32
 
 func parseSecret(data []byte) ([]publicKey, error) {
+	// A public key in this place would let everybody sign.
+	if text := bytes.TrimSpace(data); bytes.HasPrefix(text, []byte("-----BEGIN ")) || bytes.HasPrefix(text, []byte("{")) && json.Valid(text) {
+		return nil, errors.New("this is a file of keys, not a secret: use it as key file")
+	}
 	data = bytes.TrimRight(data, "\r\n")
 	if len(data) < minSecret {
 		return nil, fmt.Errorf("the secret has %d bytes, and needs %d", len(data), minSecret)
@@ -128,8 +132,8 @@ func usable(k any) error {
 	return nil
 }
 
-// parseKeySet reads RFC 7517, section 5. Keys that are for something else, or of unknown kind, are left out; so are
-// secrets, which have no place there.
+// parseKeySet reads RFC 7517, section 5. Keys that are for something else, of unknown kind, too weak or malformed are
+// left out, as that section says; so are secrets, which have no place there.
 func parseKeySet(data []byte) ([]publicKey, error) {
 	var set struct {
 		Keys []struct {
@@ -140,6 +144,7 @@ func parseKeySet(data []byte) ([]publicKey, error) {
 		return nil, err
 	}
 	var all []publicKey
+	problem := errors.New("the set has no key to check signatures with")
 	for i, k := range set.Keys {
 		if k.Use != "" && k.Use != "sig" {
 			continue
@@ -167,12 +172,13 @@ func parseKeySet(data []byte) ([]publicKey, error) {
 			err = usable(public)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("key %d (%q): %w", i+1, k.Kid, err)
+			problem = fmt.Errorf("the set has no key to check signatures with: key %d (%q): %w", i+1, k.Kid, err)
+			continue
 		}
 		all = append(all, publicKey{id: k.Kid, algorithm: k.Alg, public: public})
 	}
 	if all == nil {
-		return nil, errors.New("the set has no key to check signatures with")
+		return nil, problem
 	}
 	return all, nil
 }

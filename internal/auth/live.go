@@ -19,6 +19,9 @@ type live[T any] struct {
 	info  os.FileInfo // of what was read; nil: look again
 }
 
+// settle is for how long a file has to stay as it is before it is read, ten times that at most.
+const settle = 50 * time.Millisecond
+
 // maxFile bounds files, in bytes.
 const maxFile = 16 << 20
 
@@ -28,11 +31,19 @@ func (l *live[T]) get() (T, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	info, err := os.Stat(l.path)
-	if err == nil && l.info != nil && os.SameFile(info, l.info) && info.Size() == l.info.Size() && info.ModTime().Equal(l.info.ModTime()) {
+	if err == nil && l.info != nil && same(info, l.info) {
 		return l.value, l.err
 	}
 	var zero T
 	l.value, l.info = zero, nil
+	// Somebody may be writing it, who has emptied it first.
+	for n := 0; n < 10 && err == nil; n++ {
+		if age := time.Since(info.ModTime()); age < 0 || age > settle {
+			break
+		}
+		time.Sleep(settle)
+		info, err = os.Stat(l.path)
+	}
 	if err != nil {
 		return zero, err
 	}
@@ -49,6 +60,11 @@ func (l *live[T]) get() (T, error) {
 		l.info = info
 	}
 	return l.value, err
+}
+
+// same reports whether a file has not changed, as far as one can tell.
+func same(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 func read(path string) ([]byte, error) {

@@ -7,32 +7,42 @@ import (
 	"strings"
 )
 
-// token returns the token of a request, from the first place that has one.
-func (j *JWT) token(r *http.Request) string {
+// token returns the token of a request, from the first place that has one; "": none has.
+func (j *JWT) token(r *http.Request) (string, error) {
 	if hasScheme(r, "Bearer") {
 		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		return strings.TrimSpace(token)
+		return strings.TrimSpace(token), nil
 	}
 	if j.c.Protocol != "" {
 		for _, p := range protocols(r) {
 			if token, ok := strings.CutPrefix(p, j.c.Protocol); ok && token != "" {
-				return token
+				return token, nil
 			}
 		}
 	}
 	if j.c.Query != "" {
 		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 			if name, value := splitPair(pair); name == j.c.Query && value != "" {
-				return value
+				return value, nil
 			}
 		}
 	}
 	if j.c.Cookie != "" {
-		if c, err := r.Cookie(j.c.Cookie); err == nil {
-			return c.Value
-		}
+		return cookie(r, j.c.Cookie)
 	}
-	return ""
+	return "", nil
+}
+
+// cookie returns the value of a cookie, "" if there is none. Servers of neighbouring names and pages without TLS can set
+// a second one of the same name, and browsers do not say which is whose: then nobody knows who the user is.
+func cookie(r *http.Request, name string) (value string, err error) {
+	for _, c := range r.CookiesNamed(name) {
+		if value != "" && c.Value != "" && c.Value != value {
+			return "", &Refusal{Status: http.StatusUnauthorized, Reason: "several cookies have the name of the one with the token"}
+		}
+		value = or(value, c.Value)
+	}
+	return value, nil
 }
 
 // Strip removes tokens from everywhere they are looked for.

@@ -70,8 +70,8 @@ func FuzzStrip(f *testing.F) {
 		r := &http.Request{URL: &url.URL{Path: "/", RawQuery: query}, RequestURI: "/?" + query, Header: http.Header{"Cookie": {cookie}, "Sec-Websocket-Protocol": {protocols}}}
 		before := r.URL.Query()
 		j.Strip(r)
-		if token := j.token(r); token != "" {
-			t.Errorf("%q is left in %q, %v", token, r.URL.RawQuery, r.Header)
+		if token, err := j.token(r); token != "" || err != nil {
+			t.Errorf("%q, %v is left in %q, %v", token, err, r.URL.RawQuery, r.Header)
 		}
 		delete(before, "t")
 		if after := r.URL.Query(); after.Encode() != before.Encode() {

@@ -51,7 +51,8 @@ type Config struct {
 	// spoil the field: be strict where addresses decide about more than limits.
 	Strict bool
 	// Remove are fields that are removed when the peer is not trusted, beside those of Header,
-	// SchemeHeader and HostHeader; one that ends in "*" stands for all that begin so. Nil: [DefaultRemove], empty: none.
+	// SchemeHeader and HostHeader; one that ends in "*" stands for all that begin so. Spellings of them with "_" are
+	// removed from everybody. Nil: [DefaultRemove], empty: none.
 	Remove []string
 	// Log gets a line for each refusal of [Resolver.Handler], at level Warn. Nil logs nothing.
 	Log *slog.Logger
@@ -163,8 +164,8 @@ func (s *Resolver) Handler(next http.Handler) http.Handler {
 func (s *Resolver) Resolve(r *http.Request) (*http.Request, *wsframe.Rejection) {
 	f := &found{peer: r.RemoteAddr, trusted: s.trusted.Contain(r.RemoteAddr)}
 	out := r.WithContext(context.WithValue(r.Context(), key{}, f))
+	out.Header = s.without(r.Header, f.trusted)
 	if !f.trusted {
-		out.Header = s.without(r.Header)
 		return out, nil
 	}
 	what, err := s.ask(r.Header)
@@ -285,10 +286,14 @@ func parseScheme(s string) (string, error) {
 	return "", fmt.Errorf("unknown scheme %q", s)
 }
 
-// without returns h less what is to be removed. Programs cannot tell X_Real_IP from X-Real-IP, so neither do we.
-func (s *Resolver) without(h http.Header) http.Header {
+// without returns h less what is to be removed. Programs cannot tell X_Real_IP from X-Real-IP, so neither do we: of a
+// trusted proxy, which would write the latter, the former came from its client.
+func (s *Resolver) without(h http.Header, trusted bool) http.Header {
 	var gone []string
 	for name := range h {
+		if trusted && !strings.Contains(name, "_") {
+			continue
+		}
 		folded := fold(name)
 		for _, r := range s.remove {
 			if prefix, ok := strings.CutSuffix(r, "*"); folded == r || ok && strings.HasPrefix(folded, prefix) {

@@ -210,7 +210,7 @@ func TestClients(t *testing.T) {
 		{name: "hosts, one that the client made up", config: hosts, lines: []string{from, "X-Forwarded-Host: evil.test, b.test"}, want: "192.0.2.1:0", host: "b.test"},
 		{name: "hosts and addresses that the client made up", config: hosts, lines: []string{"X-Forwarded-For: 10.0.0.9, 192.0.2.1", "X-Forwarded-Host: evil.test, b.test"}, want: "192.0.2.1:0", host: "b.test"},
 		{name: "a malformed host that the client made up", config: hosts, lines: []string{from, "X-Forwarded-Host: <script>, b.test"}, want: "192.0.2.1:0", host: "b.test"},
-		{name: "another spelling is another field", config: hosts, lines: []string{from, "X_Forwarded_Host: evil.test"}, want: "192.0.2.1:0"},
+		{name: "another spelling is another field, and removed", config: hosts, lines: []string{from, "X_Forwarded_Host: evil.test"}, want: "192.0.2.1:0"},
 		{name: "a field of one's own for the host", config: ownHost, lines: []string{from, "X-Original-Host: b.test", "X-Forwarded-Host: evil.test"}, want: "192.0.2.1:0", host: "b.test"},
 		{name: "a malformed host", config: hosts, lines: []string{from, "X-Forwarded-Host: b test"}, want: "400"},
 		{name: "a malformed host, lax", config: hostsLax, lines: []string{from, "X-Forwarded-Host: b test"}, want: "192.0.2.1:0"},
@@ -283,16 +283,11 @@ func TestFieldsOfUntrustedPeersAreRemoved(t *testing.T) {
 		{"the default", Config{}, []string{"X-Host", "X-Mine", "X-Other", "X-Proto"}},
 		{"fields that are chosen", Config{Header: []string{"x-mine"}, SchemeHeader: "x-proto", HostHeader: "x_host"}, []string{"X-Other"}},
 		{"none but those that would be believed", Config{Remove: []string{}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Host", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip"}},
-		{"a peer that is trusted", Config{Trusted: []string{"loopback"}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Host", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip", "X_forwarded_for"}},
+		{"a peer that is trusted", Config{Trusted: []string{"loopback"}}, []string{"Cf-Connecting-Ip", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Whatever", "X-Host", "X-Mine", "X-Other", "X-Proto", "X-Real-Ip"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			sent := lines
-			if tt.config.Trusted != nil {
-				sent = slices.Delete(slices.Clone(lines), 1, 2) // cgi refuses both spellings together
-				tt.want = tt.want[:len(tt.want)-1]
-			}
-			_, got, _ := ask(t, "tcp4", serve(t, tt.config, "tcp4"), sent...)
+			_, got, _ := ask(t, "tcp4", serve(t, tt.config, "tcp4"), lines...)
 			var names []string
 			for name := range got.Header {
 				names = append(names, name)

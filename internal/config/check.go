@@ -233,6 +233,9 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	p.add(at+".handshake_headers", err)
 	_, err = Headers(r.ErrorHeaders)
 	p.add(at+".error_headers", err)
+	if r.Console == "on" && !r.speaks() {
+		p.addf(at+".console", "there is no WebSocket to try: the service needs upgrade or a framing")
+	}
 	if l := r.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.SessionsPerUser < 0 {
 		p.addf(at+".limits", "negative limit")
 	}

@@ -114,7 +114,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"any free port twice", func(c *Config) { c.Listen = []string{"[::1]:0", "[::1]:0"} }, nil},
 		{"a certificate without key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file"}} }, []string{"listener[0].certificate: a certificate needs its key"}},
 		{"a missing key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "no"}} }, []string{"listener[0].key: no: no such file"}},
-		{"not a certificate", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: tls: "}},
+		{"not a certificate", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: file and the key file: failed to find any PEM data in certificate input"}},
 		{"permissions of TCP", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
 		{"a limit of users whom nobody knows", func(c *Config) { c.Route[0].Limits.SessionsPerUser = 1 }, []string{"route[0].limits.sessions_per_user: nobody has a name"}},
 		{"a header with the host that is none", func(c *Config) { c.Client.HostHeader = "X Host" }, []string{`client.host_header: "X Host" is not`}},
@@ -123,6 +123,8 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 
 		{"limits of a program", func(c *Config) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p.limits: unknown limit "x"`}},
 		{"a limit that is no number", func(c *Config) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},
+		{"a command in one word", func(c *Config) { c.Route[0].Stdio.Command = []string{"cat -u"} }, []string{`route[0].stdio.command: program "cat -u": not found in PATH; write the program and each of its arguments apart`}},
+		{"a console of files", func(c *Config) { r := c.Route[0]; r.Stdio, r.Console, r.Files = nil, "on", &Files{Root: "dir"} }, []string{"route[0].console: there is no WebSocket to try"}},
 		{"a user that does not exist", func(c *Config) { c.Program["p"].User = "no-such" }, []string{`program.p.user: there is no user "no-such"`}},
 		{"a group that does not exist", func(c *Config) { c.Program["p"].Group = "no-such" }, []string{`program.p.group: there is no group "no-such"`}},
 		{"a user by number", func(c *Config) { c.Program["p"].User, c.Program["p"].Group = "4000000000", "4000000000" }, nil},
@@ -180,6 +182,15 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				f.Framing, f.Upgrade, r.FastCGI = "lines", true, f
 			})
 		}, []string{`route[0].fastcgi.index: "a/b" is not the name`, "route[0].fastcgi.index: needs root", "route[0].fastcgi.split_path: ", "route[0].fastcgi.authorizer: give one of", "route[0].fastcgi.framing: excludes upgrade"}},
+		{"another root where there is none", func(c *Config) {
+			with(c, func(r *Route) { r.SCGI = New[SCGI](); r.SCGI.Pool, r.SCGI.Docroot = "l", "/srv" })
+			for i, split := range [][]string{nil, {".php"}} {
+				add(c, func(r *Route) {
+					r.Path, r.Stdio, r.FastCGI = []string{"/a", "/b"}[i], nil, New[FastCGI]()
+					r.FastCGI.Pool, r.FastCGI.Docroot, r.FastCGI.SplitPath = "l", "/srv", split
+				})
+			}
+		}, []string{"route[0].scgi.docroot: needs root", "route[1].fastcgi.docroot: needs root"}},
 		{"proxy", func(c *Config) {
 			with(c, func(r *Route) {
 				r.Proxy = New[Proxy]()

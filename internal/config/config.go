@@ -14,6 +14,10 @@ type Config struct {
 	// without a `[[listener]]` it is 127.0.0.1:8080.
 	Listen []string `toml:"listen"`
 
+	// Where the server tells how it is, over HTTP: HOST:PORT, or unix:PATH, which gets the mode 0600. `/metrics` has counters for
+	// Prometheus, `/healthz` says that it serves, and `wspawn status` shows both. Whoever can connect can read them.
+	Admin string `toml:"admin"`
+
 	// How long a stopping server waits for its sessions and programs.
 	Drain Duration `toml:"drain" default:"15s"`
 
@@ -281,7 +285,8 @@ type Pool struct {
 	// Sessions that a process has at once; 0 is no limit.
 	MaxSessions int `toml:"max_sessions" default:"1"`
 
-	// Replace a process after so many sessions; 0 is never.
+	// Replace a process after so many sessions; 0 is never. It may get a few more: when all `max` of them run they are replaced one
+	// after the other, and the only one when it has no session, so that nobody has to wait for the end of long sessions.
 	RecycleSessions int `toml:"recycle_sessions"`
 
 	// Replace a process that is so old; 0 is never.

@@ -41,7 +41,11 @@ func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 		p.add(at+".proxy.request_headers", err)
 	}
 	if f := r.Files; f != nil {
-		p.add(at+".files.root", directory(f.Root))
+		err := directory(f.Root)
+		if err == nil {
+			err = readable(f.Root)
+		}
+		p.add(at+".files.root", err)
 		for _, name := range f.Index {
 			p.add(at+".files.index", checkIndex(name))
 		}
@@ -52,6 +56,14 @@ func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 			p.addf(at+".files.root", "it is the directory of programs as well: their source would be served (executable_only makes the difference clear)")
 		}
 	}
+}
+
+// speaks reports whether the route may open WebSockets.
+func (r *Route) speaks() bool {
+	opens := func(upgrade bool, framing string) bool { return upgrade || framing != "" }
+	return r.Stdio != nil || r.Tunnel != nil || r.CGI != nil && r.CGI.Upgrade || r.Proxy != nil && r.Proxy.Upgrade ||
+		r.SCGI != nil && opens(r.SCGI.Upgrade, r.SCGI.Framing) || r.UWSGI != nil && opens(r.UWSGI.Upgrade, r.UWSGI.Framing) ||
+		r.FastCGI != nil && opens(r.FastCGI.Upgrade, r.FastCGI.Framing)
 }
 
 func checkIndex(name string) error {
@@ -72,8 +84,7 @@ func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 	case len(command) == 0 && (s.Program == "" || c.Program[s.Program] != nil):
 		p.addf(at+".command", "nothing to run: give a command, a program that has one, or a directory of programs")
 	case len(s.Command) > 0:
-		_, err := spawner.Look(s.Command[0], "")
-		p.add(at+".command", err)
+		p.add(at+".command", look(s.Command))
 	}
 	if len(command) > 0 {
 		for _, name := range usedParts(r, command[:1], nil) {
@@ -245,15 +256,15 @@ func (g *CGI) IsDir() bool {
 func (s *SCGI) check(c *Config, p *problems, at string) {
 	s.Target.check(c, p, at)
 	s.Responder.check(p, at)
-	checkRoot(p, at, s.Root, s.Index)
+	checkRoot(p, at, s.Root, s.Docroot, s.Index)
 	checkTerminated(p, at, &s.Terminated, &s.Responder)
 }
 
 func (f *FastCGI) check(c *Config, p *problems, at string) {
 	f.Target.check(c, p, at)
 	f.Responder.check(p, at)
-	if f.Docroot == "" || f.Root != "" {
-		checkRoot(p, at, f.Root, f.Index)
+	if f.Docroot == "" || f.Root != "" || len(f.SplitPath) == 0 { // otherwise nobody looks at the files
+		checkRoot(p, at, f.Root, f.Docroot, f.Index)
 	}
 	for _, s := range f.SplitPath {
 		if s == "" || strings.Contains(s, "/") {
@@ -269,11 +280,14 @@ func (f *FastCGI) check(c *Config, p *problems, at string) {
 	checkTerminated(p, at, &f.Terminated, &f.Responder)
 }
 
-func checkRoot(p *problems, at string, root Path, index string) {
+func checkRoot(p *problems, at string, root Path, docroot, index string) {
 	p.add(at+".root", directory(root))
 	p.add(at+".index", checkIndex(index))
 	if index != "" && root == "" {
 		p.addf(at+".index", "needs root, the directory of the scripts")
+	}
+	if docroot != "" && root == "" {
+		p.addf(at+".docroot", "needs root, the same directory as it is here")
 	}
 }
 

@@ -20,7 +20,22 @@ func whereIs(key string, t reflect.Type) string {
 	if near != "" && far <= 1 {
 		return "did you mean " + strconv.Quote(near) + "?"
 	}
-	others := owners()[key]
+	others := slices.Clone(owners()[key])
+	inner := "" // of the headers of tables in this one
+	for _, table := range tables() {
+		if table.typ == t && table.header != "" {
+			inner = "[" + strings.Trim(table.header, "[]") + "."
+		}
+	}
+	slices.SortStableFunc(others, func(a, b string) int { // those in this table first, the nearest of them in front
+		far := func(header string) int {
+			if !strings.HasPrefix(header, inner) {
+				return 100
+			}
+			return strings.Count(header, ".")
+		}
+		return far(a) - far(b)
+	})
 	switch {
 	case len(others) > 3:
 		return strconv.Quote(key) + " is a key of " + strings.Join(others[:3], ", ") + " and others"
@@ -28,9 +43,19 @@ func whereIs(key string, t reflect.Type) string {
 		return strconv.Quote(key) + " is a key of " + enumerate(others, "and")
 	case near != "" && far <= max(1, len(key)/3):
 		return "did you mean " + strconv.Quote(near) + "?"
+	case otherNames[strings.ReplaceAll(key, "-", "_")] != "":
+		return "it is " + otherNames[strings.ReplaceAll(key, "-", "_")]
 	}
 	slices.Sort(here)
 	return "the keys here are " + enumerate(here, "and")
+}
+
+// otherNames are what flags are called, and what other servers call it.
+var otherNames = map[string]string{
+	"port": `listen = ["127.0.0.1:8080"]`, "log_level": `"level" of [log]`, "log_format": `"format" of [log]`,
+	"tls_cert": `"certificate" of [[listener]]`, "tls_key": `"key" of [[listener]]`, "origin": `"origins" of [[route]]`,
+	"dir": `"programs" of [route.stdio]`, "static": `"root" of [route.files]`, "compress": `"compression" of [route.websocket]`,
+	"chdir": `"directory" of [program.NAME]`,
 }
 
 // owners returns the tables that have a key.

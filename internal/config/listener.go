@@ -29,8 +29,25 @@ func (c *Config) Listeners() []*Listener {
 	return append(all, c.Listener...)
 }
 
+// AdminListener is the one of Admin, or nil.
+func (c *Config) AdminListener() *Listener {
+	if c.Admin == "" {
+		return nil
+	}
+	l := New[Listener]()
+	l.Address = c.Admin
+	if strings.HasPrefix(c.Admin, "unix:") {
+		l.Mode = "0600"
+	}
+	return l
+}
+
 func (c *Config) checkListeners(p *problems) {
 	seen := make(map[string]bool)
+	if c.Admin != "" {
+		p.add("admin", checkAddress(c.Admin))
+		seen[c.Admin] = true
+	}
 	for i, l := range c.Listeners() {
 		setting := fmt.Sprintf("listener[%d]", i-len(c.Listen))
 		address := setting + ".address"
@@ -89,8 +106,9 @@ func checkPair(p *problems, at string, certificate, key Path) {
 	p.add(at+".certificate", err1)
 	p.add(at+".key", err2)
 	if err1 == nil && err2 == nil {
-		_, err := tls.LoadX509KeyPair(string(certificate), string(key))
-		p.add(at+".certificate", err)
+		if _, err := tls.LoadX509KeyPair(string(certificate), string(key)); err != nil {
+			p.addf(at+".certificate", "%s and the key %s: %s", certificate, key, strings.TrimPrefix(err.Error(), "tls: "))
+		}
 	}
 }
 

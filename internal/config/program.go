@@ -17,8 +17,7 @@ import (
 
 func (g *Program) check(p *problems, at string) {
 	if len(g.Command) > 0 {
-		_, err := spawner.Look(g.Command[0], "")
-		p.add(at+".command", err)
+		p.add(at+".command", look(g.Command))
 	}
 	for _, name := range keys(g.Env) {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(g.Env[name], "\x00") {
@@ -63,6 +62,17 @@ func (g *Program) check(p *problems, at string) {
 	}
 	p.add(at+".user", checkUser(g.User))
 	p.add(at+".group", checkGroup(g.Group))
+}
+
+// look finds out whether there is a program to run.
+func look(command []string) error {
+	_, err := spawner.Look(command[0], "")
+	if program, _, more := strings.Cut(command[0], " "); err != nil && more {
+		if _, e := spawner.Look(program, ""); e == nil {
+			return fmt.Errorf("%w; write the program and each of its arguments apart", err)
+		}
+	}
+	return err
 }
 
 // checkUser and checkGroup find names that the system does not know. A number needs no entry.
@@ -160,8 +170,7 @@ func (l *Pool) check(c *Config, p *problems, at string) {
 			p.addf(at+".command", "nothing to run: give a command, or a program that has one")
 		}
 	} else {
-		_, err := spawner.Look(command[0], "")
-		p.add(at+".command", err)
+		p.add(at+".command", look(command))
 	}
 	if l.Max < 1 {
 		p.addf(at+".max", "%d is less than 1", l.Max)

@@ -294,6 +294,9 @@ type SCGI struct {
 	// Directory of the scripts: the path of the request names one. Without it the backend is the script.
 	Root Path `toml:"root"`
 
+	// Root as the backend sees it, on another machine or in a chroot.
+	Docroot string `toml:"docroot"`
+
 	// Name of the script of a directory.
 	Index string `toml:"index"`
 

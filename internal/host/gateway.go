@@ -77,7 +77,7 @@ func (s *service) buildSCGI(c *config.SCGI, uwsgi bool) error {
 	if e.Set, err = s.backends(&c.Target); err != nil {
 		return err
 	}
-	if e.Vars, err = s.scriptVars(string(c.Root), c.Index); err != nil {
+	if e.Vars, err = s.scriptVars(string(c.Root), c.Docroot, c.Index); err != nil {
 		return err
 	}
 	if c.Framing != "" {
@@ -104,11 +104,19 @@ func (s *service) buildFastCGI(c *config.FastCGI) error {
 			return amend(r, v)
 		}
 	} else {
-		vars, err := s.scriptVars(string(c.Root), c.Index)
+		vars, err := s.scriptVars(string(c.Root), c.Docroot, c.Index)
 		if err != nil {
 			return err
 		}
-		e.Vars = func(r *http.Request, v *cgi.Vars) error { return s.asBackendSees(c, vars, r, v) }
+		e.Vars = func(r *http.Request, v *cgi.Vars) error {
+			found, err := vars(r)
+			found.RequestURI = v.RequestURI // StripRequestURI
+			if c.BrokenScriptFilename {
+				found.ScriptFilename += found.PathInfo
+			}
+			*v = found
+			return err
+		}
 	}
 	if c.Framing != "" {
 		return s.buildTerminated(&c.Terminated, &c.Responder, tunnel.Application{Open: e.Open, Vars: e.Script, ContentLength: -1})
@@ -124,25 +132,6 @@ func (s *service) buildFastCGI(c *config.FastCGI) error {
 	return nil
 }
 
-// asBackendSees makes the variables of a script, with the names of a backend that has another root.
-func (s *service) asBackendSees(c *config.FastCGI, vars func(*http.Request) (cgi.Vars, error), r *http.Request, v *cgi.Vars) error {
-	uri := v.RequestURI // StripRequestURI
-	found, err := vars(r)
-	if err != nil {
-		return err
-	}
-	*v = found
-	v.RequestURI = uri
-	if c.Docroot != "" && v.DocumentRoot != "" {
-		v.ScriptFilename = strings.TrimSuffix(c.Docroot, "/") + strings.TrimPrefix(v.ScriptFilename, v.DocumentRoot)
-		v.DocumentRoot = c.Docroot
-	}
-	if c.BrokenScriptFilename {
-		v.ScriptFilename += v.PathInfo
-	}
-	return nil
-}
-
 func (s *service) fastcgi(c *config.FastCGI, t *config.Target) (*fastcgi.Client, error) {
 	set, err := s.backends(t)
 	if err != nil {
@@ -153,8 +142,9 @@ func (s *service) fastcgi(c *config.FastCGI, t *config.Target) (*fastcgi.Client,
 	return client, nil
 }
 
-// scriptVars says which script of a backend a request means.
-func (s *service) scriptVars(root, index string) (func(*http.Request) (cgi.Vars, error), error) {
+// scriptVars says which script of a backend a request means, with the names that it has below docroot: root as the backend
+// knows it, "" = the same.
+func (s *service) scriptVars(root, docroot, index string) (func(*http.Request) (cgi.Vars, error), error) {
 	if root == "" {
 		return func(r *http.Request) (cgi.Vars, error) {
 			v := cgi.Vars{PathInfo: r.URL.Path, Software: s.o.Software}
@@ -182,6 +172,10 @@ func (s *service) scriptVars(root, index string) (func(*http.Request) (cgi.Vars,
 		}
 		v := cgi.Vars{
 			ScriptName: script.Name, PathInfo: script.PathInfo, ScriptFilename: script.File, DocumentRoot: dir.Path(), Software: s.o.Software,
+		}
+		if docroot != "" {
+			v.ScriptFilename = strings.TrimSuffix(docroot, "/") + strings.TrimPrefix(script.File, dir.Path())
+			v.DocumentRoot = docroot
 		}
 		return v, amend(r, &v)
 	}, nil

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/limit"
+	"github.com/wspawn/wspawn/internal/loglimit"
+	"github.com/wspawn/wspawn/internal/metrics"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -39,6 +40,7 @@ type Options struct {
 
 	root     http.Handler    // what answers local redirects
 	failures *limit.Failures // of everybody who wants to be known
+	metrics  *metrics.Metrics
 }
 
 // A Host is a server: New, Run. Reload may be called while it runs, and everything else at any time.
@@ -66,7 +68,9 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	o.Log = slog.New(loglimit.New(o.Log.Handler(), refusalsLogged, refusals...))
 	h := &Host{c: c, o: o, log: o.Log, failed: make(chan error, 1)}
+	h.o.metrics = metrics.New(h.now)
 	h.o.root = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.table.Load().routes.ServeHTTP(w, r) })
 	h.o.failures = new(limit.Failures)
 	h.limiter = limit.New(limits(&c.Limits))
@@ -104,9 +108,23 @@ func (h *Host) URLs(scheme string) []string {
 	defer h.mu.Unlock()
 	var urls []string
 	for _, l := range h.listeners {
-		urls = append(urls, l.url(scheme))
+		if !l.admin {
+			urls = append(urls, l.url(scheme))
+		}
 	}
 	return urls
+}
+
+// AdminURL returns where the server tells how it is, or "".
+func (h *Host) AdminURL() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.listeners {
+		if l.admin {
+			return l.url("http")
+		}
+	}
+	return ""
 }
 
 // ConsolePath returns where the console of the first route that has one is, or "" when there is none.
@@ -142,7 +160,7 @@ func (h *Host) Run(ctx, now context.Context) error {
 	drain, cancel := context.WithTimeout(now, time.Duration(drainTime))
 	defer cancel()
 	stopErr := h.stop(drain)
-	h.logRefused()
+	h.o.metrics.LogRefused(h.log)
 	h.serving.Wait()
 	return errors.Join(err, stopErr)
 }
@@ -190,14 +208,15 @@ func (h *Host) Reload(c *config.Config) error {
 		return err
 	}
 	old := h.table.Load()
+	h.programs.SetLimits(c.MaxProcesses, c.StartRate) // before new pools start their processes
 	t, err := h.newTable(c, old)
 	if err != nil {
+		h.programs.SetLimits(h.c.MaxProcesses, h.c.StartRate)
 		h.dropListeners(listeners, h.listeners)
 		return err
 	}
 	h.table.Store(t)
 	h.limiter.Set(limits(&c.Limits))
-	h.programs.SetLimits(c.MaxProcesses, c.StartRate)
 	if h.running {
 		for _, l := range listeners {
 			h.serve(l)
@@ -262,18 +281,6 @@ func (h *Host) stop(ctx context.Context) error {
 		l.closeCerts()
 	}
 	return err
-}
-
-// logRefused says how many sessions were refused since the start, by reason, if any were.
-func (h *Host) logRefused() {
-	var attrs []slog.Attr
-	stats := h.limiter.Stats()
-	for _, reason := range slices.Sorted(maps.Keys(stats.Refused)) {
-		attrs = append(attrs, slog.Uint64(reason, stats.Refused[reason]))
-	}
-	if len(attrs) > 0 {
-		h.log.LogAttrs(context.Background(), slog.LevelInfo, "sessions refused since the start", attrs...)
-	}
 }
 
 func (h *Host) closeListeners() {

@@ -133,8 +133,18 @@ var lighttpd = []struct {
 	}},
 	{"docroot", `
 		[[route]]
-		fastcgi = { servers = ["${FASTCGI}"], root = "${DIR}", docroot = "/srv/elsewhere" }`, func(f far) {
-		f.get("/script.php/x", 200, "SCRIPT_FILENAME=/srv/elsewhere/script.php\n", "DOCUMENT_ROOT=/srv/elsewhere\n", "PATH_TRANSLATED=/srv/elsewhere/x\n")
+		path = "/f/"
+		fastcgi = { servers = ["${FASTCGI}"], root = "${DIR}", docroot = "/srv/elsewhere" }
+		[[route]]
+		path = "/s/"
+		scgi = { servers = ["${SCGI}"], root = "${DIR}", docroot = "/srv/elsewhere/" }
+		[[route]]
+		path = "/u/"
+		uwsgi = { servers = ["${UWSGI}"], root = "${DIR}", docroot = "/srv/elsewhere" }`, func(f far) {
+		for _, path := range []string{"/f/", "/s/", "/u/"} {
+			f.get(path+"script.php/x", 200, "SCRIPT_FILENAME=/srv/elsewhere/script.php\n", "DOCUMENT_ROOT=/srv/elsewhere", "PATH_TRANSLATED=/srv/elsewhere/x\n")
+			f.get(path+"none.php", 404)
+		}
 	}},
 	{"broken-scriptfilename", `
 		[[route]]

@@ -45,6 +45,7 @@ func init() { xconnect.Restore() }
 type listener struct {
 	net.Listener
 	c       *config.Listener
+	admin   bool // tells how the server is, and nothing else
 	server  *http.Server
 	waiting waiting
 	tls     atomic.Pointer[secured] // nil: no TLS
@@ -91,12 +92,19 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 			}
 		}
 	}()
-	for _, lc := range c.Listeners() {
-		i := slices.IndexFunc(before, func(l *listener) bool { return sameSocket(l.c, lc) && !slices.Contains(all, l) })
+	admin := c.AdminListener()
+	configured := c.Listeners()
+	if admin != nil {
+		configured = append(configured, admin)
+	}
+	for _, lc := range configured {
+		i := slices.IndexFunc(before, func(l *listener) bool {
+			return sameSocket(l.c, lc) && l.admin == (lc == admin) && !slices.Contains(all, l)
+		})
 		var l *listener
 		if i >= 0 {
 			l = before[i]
-		} else if l, err = h.newListener(lc); err != nil {
+		} else if l, err = h.newListener(lc, lc == admin); err != nil {
 			return all, err
 		}
 		all = append(all, l)
@@ -138,7 +146,7 @@ func (h *Host) certificates(lc *config.Listener, address string) certs.Config {
 	return cc
 }
 
-func (h *Host) newListener(lc *config.Listener) (*listener, error) {
+func (h *Host) newListener(lc *config.Listener, admin bool) (*listener, error) {
 	o := listen.Options{Owner: lc.Owner}
 	if bits, set := lc.Mode.Bits(); set {
 		o.Mode = os.FileMode(bits)
@@ -154,9 +162,12 @@ func (h *Host) newListener(lc *config.Listener) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln, c: lc, waiting: waiting{max: maxWaiting()}}
+	l := &listener{Listener: ln, c: lc, admin: admin, waiting: waiting{max: maxWaiting()}}
 	var handler http.Handler = h
-	if lc.Redirect != "" {
+	switch {
+	case admin:
+		handler = h.admin()
+	case lc.Redirect != "":
 		handler = redirect(lc.Redirect)
 	}
 	l.server = &http.Server{

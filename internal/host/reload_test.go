@@ -161,6 +161,14 @@ func TestReloadChangesTheLimitsOfPrograms(t *testing.T) {
 	reload(1, 0)
 	refused("a third one where two are too many already")
 	echo(t, first, "those that run go on")
+	bad := limited(0, 0)
+	bad.Pool = map[string]*config.Pool{"p": config.New[config.Pool]()}
+	bad.Pool["p"].Command, bad.Pool["p"].Address = []string{"cat"}, "unix:"+t.TempDir()+"/nowhere/s"
+	bad.Route = append(bad.Route, tunnelRoute("/p", "p"))
+	if err := h.Reload(bad); err == nil {
+		t.Fatal("a pool without a place for its socket")
+	}
+	refused("a third one after a reload that failed")
 	reload(0, 0)
 	served("without a limit")
 	if h.table.Load().services[0] != kept {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,8 @@ type service struct {
 	front     http.Handler     // what is in front of gateway
 	policy    *origin.Policy   // who may upgrade; nil: nobody can
 
+	sessions *limit.Limiter // of this route
+
 	active  atomic.Int64 // requests and sessions; -1: closed
 	retired atomic.Bool
 	once    sync.Once
@@ -73,12 +76,12 @@ func (s *service) build() error {
 	if err != nil {
 		return err
 	}
-	own, err := config.Headers(s.r.Headers)
+	ownHeaders, err := config.Headers(s.r.Headers)
 	if err != nil {
 		return err
 	}
 	s.header = all
-	for name, values := range own {
+	for name, values := range ownHeaders {
 		s.header[name] = values
 	}
 	if err := s.buildFiles(); err != nil {
@@ -97,11 +100,13 @@ func (s *service) build() error {
 			return err
 		}
 	}
-	l := s.r.Limits
-	if l.SessionsPerUser = 0; l != (config.RouteLimits{}) {
-		all := config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress}
-		s.answer = &limit.Handler{Limiter: limit.New(limits(&all)), Next: s.answer, Log: s.log}
+	l := &s.r.Limits
+	own := limits(&config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress})
+	if own.SessionsPerAddress < 0 && own.RatePerAddress < 0 {
+		own.Exempt = func(netip.Addr) bool { return true }
 	}
+	s.sessions = limit.New(own)
+	s.answer = &limit.Handler{Limiter: s.sessions, Next: s.answer, Log: s.log}
 	s.errorHeader, err = config.Headers(s.r.ErrorHeaders)
 	return err
 }
@@ -159,7 +164,7 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 		},
 		Log:     s.log,
 		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Changed() },
-		OnClose: func(*wsframe.Conn, error) { s.leave(); memory.Changed() },
+		OnClose: func(c *wsframe.Conn, _ error) { s.closed(c); s.leave(); memory.Changed() },
 	}
 	switch {
 	case len(s.r.Subprotocols) > 0:
@@ -245,6 +250,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	if o, ok := w.(*observer); ok {
+		o.route = s.r.Title()
+	}
 	if len(s.errorHeader) > 0 {
 		w = &errorWriter{ResponseWriter: w, header: s.errorHeader}
 	}

@@ -270,3 +270,14 @@ func poolListen(to *spawner.Listen, l *config.Pool) error {
 	}
 	return nil
 }
+
+// workers returns how many processes each pool has.
+func (s *shared) workers() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := make(map[string]int)
+	for _, a := range s.addressed {
+		n[a.name] += len(a.pool.Workers())
+	}
+	return n
+}

@@ -42,7 +42,7 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 	}
 	local := true
 	for _, l := range h.listeners {
-		local = local && listen.Loopback(l.Listener)
+		local = local && (l.admin || listen.Loopback(l.Listener))
 	}
 	routes := make([]route.Route, len(c.Route))
 	for i, r := range c.Route {
@@ -85,7 +85,7 @@ func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) 
 	if c.Client.HostHeader != "" {
 		next = names.Handler(next) // what the client of a proxy asked for has to be one of the names, too
 	}
-	return names.Handler(clients.Handler(next)), nil
+	return h.observe(names.Handler(clients.Handler(next))), nil
 }
 
 // limits returns them in the terms of package limit.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"github.com/hashicorp/go-multierror"
 
@@ -57,6 +58,8 @@ func New(c Config) (*Policy, error) {
 			folded = strings.Trim(rest, "[]")
 		} else if rest == "" || glob.Has(rest) || strings.ContainsAny(rest, ":/[]@ \t") {
 			all = multierror.Append(all, fmt.Errorf("host %q: not a name such as app.example.com or *.example.com", name))
+		} else if strings.ContainsFunc(rest, func(r rune) bool { return r > unicode.MaxASCII }) {
+			all = multierror.Append(all, fmt.Errorf("host %q: clients ask for such names in another form, as xn--bcher-kva.example; write that", name))
 		}
 		p.c.Names = append(p.c.Names, folded)
 	}

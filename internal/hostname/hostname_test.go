@@ -77,6 +77,8 @@ func TestHosts(t *testing.T) {
 		{name: "another address", host: "192.168.1.5", want: false},
 		{name: "the unspecified address", host: "0.0.0.0:8080", want: false},
 		{name: "an address written oddly", host: "127.1", want: false},
+		{name: "a zone", host: "[fe80::1%25lo]", want: false},
+		{name: "two dots at the end", host: "evil.test..", want: false},
 		{name: "two ports", host: "localhost:1:2", want: false},
 		{name: "a name that is configured", host: "app.example.com", config: named, want: true},
 		{name: "a name that is configured, otherwise", host: "APP.example.com.:81", config: named, want: true},
@@ -147,7 +149,7 @@ func TestOtherAddresses(t *testing.T) {
 }
 
 func TestBadNames(t *testing.T) {
-	bad := []string{"", "a:80", "http://a", "a b", "*.*.a", "a.*", "*a.test", "[::1]:80", "*."}
+	bad := []string{"", "a:80", "http://a", "a b", "*.*.a", "a.*", "*a.test", "[::1]:80", "*.", "bücher.test", "*.bücher.test"}
 	_, err := New(Config{Names: append([]string{"good.test"}, bad...)})
 	if err == nil {
 		t.Fatal("no error")

@@ -3,6 +3,7 @@ package origin
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/wspawn/wspawn/internal/glob"
 )
@@ -33,8 +34,8 @@ type Entry struct {
 //	                              can become one of these
 //
 // Scheme, host and port are compared each for itself, so no pattern ever
-// matches across them, or a path. Letter case does not matter. A path, a query
-// and a user are errors, and so is a lone "*": [Policy.Any] says that.
+// matches across them, or a path. Letter case does not matter. A path, a query,
+// a user and a host in other letters than those of ASCII are errors, and so is a lone "*": [Policy.Any] says that.
 // [Entry.Warning] knows of patterns that admit more than they seem to.
 func Parse(s string) (Entry, error) {
 	if strings.EqualFold(s, "null") {
@@ -62,6 +63,9 @@ func Parse(s string) (Entry, error) {
 	}
 	if strings.ContainsAny(rest, "@ \t\\") {
 		return fail("not a host")
+	}
+	if strings.ContainsFunc(rest, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return fail("browsers send such names in another form, as xn--bcher-kva.example; write that")
 	}
 	e.pattern = glob.Has(e.scheme) || glob.Has(rest)
 	if e.pattern && e.below {

@@ -259,10 +259,11 @@ func (o origin) String() string {
 }
 
 // parseOrigin accepts scheme://host[:port] and what else has a scheme
-// ("file:", "chrome-extension://id"); a path is tolerated and ignored.
+// ("file:", "chrome-extension://id"); a path is tolerated and ignored. A user
+// is not: no browser sends one, and it may look like a host.
 func parseOrigin(s string) (origin, error) {
 	u, err := url.ParseRequestURI(s)
-	if err != nil {
+	if err != nil || u.User != nil {
 		return origin{}, fmt.Errorf("not an origin")
 	}
 	host, port, ok := splitHostPort(u.Host)

@@ -66,6 +66,15 @@ func TestDefaultPolicy(t *testing.T) {
 		{name: "suffix that is no subdomain", host: "a.test", origin: "http://xa.test", want: false},
 		{name: "prefix", host: "a.test", origin: "http://a.test.evil", want: false},
 		{name: "user part does not count as host", host: "a.test", origin: "http://a.test@evil", want: false},
+		{name: "a user", host: "a.test", origin: "http://evil.test@a.test", want: false},
+		{name: "an empty user", host: "a.test", origin: "http://@a.test", want: false},
+		{name: "a user in the Host", host: "evil.test@a.test", origin: "http://a.test", want: false},
+		{name: "an escaped dot", host: "a.test", origin: "http://a%2etest", want: false},
+		{name: "a backslash", host: "a.test", origin: "http://a.test\\.evil.test", want: false},
+		{name: "a dot at the end of both", host: "a.test.", origin: "http://a.test.", want: true},
+		{name: "a dot at the end of one", host: "a.test", origin: "http://a.test.", want: false},
+		{name: "an international name", host: "xn--bcher-kva.test", origin: "http://xn--bcher-kva.test", want: true},
+		{name: "a zone", host: "[fe80::1]", origin: "http://[fe80::1%25eth0]", want: false},
 		{name: "null", host: "a.test", origin: "null", want: false},
 		{name: "file", host: "a.test", origin: "file://", want: false},
 		{name: "extension", host: "a.test", origin: "chrome-extension://a.test", want: false},
@@ -286,7 +295,7 @@ func TestWebsocketdRules(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, s := range []string{"", "*", "https://", "https://a.test/", "a.test/x", "a.test?x=1", "u@a.test", "a b", "*:*", "*:80", "a.test:x", "https://*.a.test/*", "+*://a.test",
-		"a.test:123456", "1x://a.test", "://a.test", "a.test:80:*", "*.[::1]", "[::1", "[a]", "[::1]x", "a\\b"} {
+		"a.test:123456", "1x://a.test", "://a.test", "a.test:80:*", "*.[::1]", "[::1", "[a]", "[::1]x", "a\\b", "bücher.test", "https://*.bücher.test", "\u212aa.test"} {
 		if e, err := Parse(s); err == nil {
 			t.Errorf("%q became %+v", s, e)
 		}

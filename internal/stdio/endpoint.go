@@ -136,6 +136,9 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 var errStderr = errors.New("a program must have its stderr in a pipe exactly when it is passed on")
 
 func (e *Endpoint) refuse(r *wsframe.Request, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the client did not wait, or the server stops: [wsframe.Handler] knows which
+	}
 	var rejection *wsframe.Rejection
 	if e.Log != nil && !errors.As(err, &rejection) {
 		e.Log.Error("program not started", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)

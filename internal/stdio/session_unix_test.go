@@ -3,9 +3,11 @@
 package stdio
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -235,6 +237,19 @@ func TestOpenDecidesBeforeThe101(t *testing.T) {
 				t.Errorf("%d programs are running", n)
 			}
 		})
+	}
+}
+
+func TestClientThatDoesNotWaitIsNoError(t *testing.T) {
+	s := serve(t, sh("exec cat"), serviceOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := &wsframe.Request{Request: httptest.NewRequestWithContext(ctx, "GET", "/", nil)}
+	if _, err := s.handler.Endpoint.Open(ctx, r); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open: %v", err)
+	}
+	if log := s.log.String(); log != "" {
+		t.Errorf("log: %s", log)
 	}
 }
 

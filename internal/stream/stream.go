@@ -62,6 +62,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, header http.Header) (conn n
 		if err != nil {
 			return nil, nil, err
 		}
+		tell(w)
 		return c, nil, nil
 	}
 	// The answer is built first: w.Header() is not ours to read after Hijack.
@@ -79,7 +80,30 @@ func Upgrade(w http.ResponseWriter, r *http.Request, header http.Header) (conn n
 		conn.Close()
 		return nil, nil, fmt.Errorf("upgrade: client is gone: %w", err)
 	}
+	tell(w)
 	return conn, buffered, nil
+}
+
+// An Observer is a ResponseWriter of a middleware that wants to know of a successful [Upgrade], which does not write
+// to it. It is called once, before Upgrade returns.
+type Observer interface {
+	http.ResponseWriter
+	Upgraded()
+}
+
+// tell finds the observer of an answer, if there is one.
+func tell(w http.ResponseWriter) {
+	for {
+		if o, ok := w.(Observer); ok {
+			o.Upgraded()
+			return
+		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // writeAnswer sends the head and leaves conn without deadlines.

@@ -1,7 +1,7 @@
 // Package watch tells when the content of files has changed, or the list of names in directories.
 //
-// Editors replace files, and deployments swap links, so it is the directories of the files that are
-// watched, and of what links point to; an event there only means to look. What counts is the content.
+// Editors replace files, and deployments swap links, so it is the directories that are watched, of the files and of
+// all links on the way to them; an event there only means to look. What counts is the content.
 package watch
 
 import (
@@ -18,8 +18,12 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// quiet is how long nothing has to happen before the files are read: a change is many events.
-const quiet = 100 * time.Millisecond
+// quiet is how long nothing has to happen before the files are read: a change is many events. But in a directory
+// where always something happens they are read after busy.
+const (
+	quiet = 100 * time.Millisecond
+	busy  = 500 * time.Millisecond
+)
 
 // A Watcher watches some files and directories: New, Run.
 type Watcher struct {
@@ -35,13 +39,9 @@ func New(files ...string) (*Watcher, error) {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	w := &Watcher{files: files, sums: make(map[string][sha256.Size]byte), watcher: fs}
-	for _, f := range files {
-		for _, dir := range directories(f) {
-			if err := fs.Add(dir); err != nil {
-				fs.Close()
-				return nil, fmt.Errorf("watch %s: %w", dir, err)
-			}
-		}
+	if err := w.follow(); err != nil {
+		fs.Close()
+		return nil, err
 	}
 	w.changed()
 	for _, f := range files {
@@ -52,17 +52,59 @@ func New(files ...string) (*Watcher, error) {
 	return w, nil
 }
 
-// directories returns where a file and what it links to can change.
-func directories(file string) []string {
-	if fi, err := os.Stat(file); err == nil && fi.IsDir() {
-		return []string{file, filepath.Dir(file)}
+// follow watches the directories that matter now, and no others. The error is that of the first one that cannot be watched.
+func (w *Watcher) follow() (first error) {
+	var dirs []string
+	for _, f := range w.files {
+		dirs = append(dirs, directories(f)...)
 	}
-	dirs := []string{filepath.Dir(file)}
-	if target, err := filepath.EvalSymlinks(file); err == nil && filepath.Dir(target) != dirs[0] {
-		dirs = append(dirs, filepath.Dir(target))
+	for _, dir := range dirs {
+		if err := w.watcher.Add(dir); err != nil && first == nil {
+			first = fmt.Errorf("watch %s: %w", dir, err)
+		}
 	}
-	return dirs
+	for _, dir := range w.watcher.WatchList() {
+		if !slices.Contains(dirs, dir) {
+			w.watcher.Remove(dir)
+		}
+	}
+	return first
 }
+
+// directories returns where a file can change, and each link on the way to it. The names have no links in them, so that no
+// directory is there twice.
+func directories(file string) (dirs []string) {
+	split := func(path string) (root string, names []string) {
+		root = filepath.VolumeName(path)
+		if filepath.IsAbs(path) {
+			root += string(filepath.Separator)
+		}
+		return root, strings.Split(strings.TrimPrefix(filepath.Clean(path), root), string(filepath.Separator))
+	}
+	path, rest := split(file)
+	for links := 0; len(rest) > 0; {
+		next := filepath.Join(path, rest[0])
+		target, err := os.Readlink(next)
+		if err != nil || links == maxLinks {
+			path, rest = next, rest[1:]
+			continue
+		}
+		links++
+		dirs = append(dirs, filepath.Dir(next))
+		root, names := split(target)
+		if filepath.IsAbs(target) {
+			path = root
+		}
+		rest = slices.Concat(names, rest[1:])
+	}
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		dirs = append(dirs, path)
+	}
+	return append(dirs, filepath.Dir(path))
+}
+
+// maxLinks are followed, as by Linux.
+const maxLinks = 40
 
 // Run calls onChange with the files whose content has changed, until ctx ends. A file that is gone
 // or cannot be read has not changed: it is about to come back.
@@ -71,15 +113,24 @@ func (w *Watcher) Run(ctx context.Context, onChange func(files []string)) {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
+	var latest time.Time // when to look at the latest; zero: nothing has happened
+	soon := func() {
+		if latest.IsZero() {
+			latest = time.Now().Add(busy)
+		}
+		timer.Reset(min(quiet, time.Until(latest)))
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.watcher.Events:
-			timer.Reset(quiet)
+			soon()
 		case <-w.watcher.Errors: // events were lost: look
-			timer.Reset(quiet)
+			soon()
 		case <-timer.C:
+			latest = time.Time{}
+			w.follow() // before the files are read, so that no change is missed; a directory that is gone is about to come back
 			if files := w.changed(); len(files) > 0 {
 				onChange(files)
 			}

@@ -27,7 +27,22 @@ func TestChangesOfContentAreSeenHoweverTheyAreMade(t *testing.T) {
 	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
-	w, err := New(file, link, list, missing)
+	releases := t.TempDir()
+	released := filepath.Join(releases, "current", "f")
+	release := func(name string) {
+		os.Symlink(name, filepath.Join(releases, "current~"))
+		if err := os.Rename(filepath.Join(releases, "current~"), filepath.Join(releases, "current")); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"1", "2", "3"} {
+		if err := os.Mkdir(filepath.Join(releases, name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(releases, name, "f"), name)
+	}
+	release("1")
+	w, err := New(file, link, list, missing, released)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +76,10 @@ func TestChangesOfContentAreSeenHoweverTheyAreMade(t *testing.T) {
 			os.Symlink(target+"2", link+"~")
 			os.Rename(link+"~", link)
 		}},
+		{"the new target of the link", link, func() { write(t, target+"2", "4") }},
+		{"a link to its directory", released, func() { release("2") }},
+		{"in its new directory", released, func() { write(t, filepath.Join(releases, "2", "f"), "2 again") }},
+		{"a link to its directory, again", released, func() { release("3") }},
 	} {
 		// What changes nothing must not be reported.
 		write(t, filepath.Join(dir, "other"), step.name)
@@ -75,6 +94,36 @@ func TestChangesOfContentAreSeenHoweverTheyAreMade(t *testing.T) {
 			}
 		case <-time.After(20 * time.Second):
 			t.Fatalf("%s: not seen", step.name)
+		}
+	}
+}
+
+// Others may write to the directory all the time.
+func TestChangesAreSeenInABusyDirectory(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f")
+	write(t, file, "1")
+	w, err := New(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan []string, 1)
+	done := make(chan struct{})
+	go func() {
+		w.Run(t.Context(), func(files []string) { seen <- files })
+		close(done)
+	}()
+	t.Cleanup(func() { <-done })
+	write(t, file, "2")
+	for start := time.Now(); ; time.Sleep(quiet / 10) {
+		write(t, filepath.Join(dir, "other"), time.Now().String())
+		select {
+		case <-seen:
+			return
+		default:
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("not seen")
 		}
 	}
 }

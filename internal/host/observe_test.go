@@ -1,0 +1,181 @@
+//go:build unix
+
+package host
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
+)
+
+// counters returns the lines of a server that are about WebSockets.
+func counters(t *testing.T, h *Host) string {
+	t.Helper()
+	resp, err := http.Get(h.AdminURL() + "metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp.Status, err)
+	}
+	return string(text)
+}
+
+// counted waits until a server has counted something: that can be after the client knows of it.
+func counted(t *testing.T, h *Host, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		eventually(t, "the counters have "+line, func() bool { return strings.Contains(counters(t, h), "\n"+line+"\n") })
+	}
+}
+
+func TestSessionsOfAllKindsAreCounted(t *testing.T) {
+	c := everyKind(t, t.TempDir())
+	c.Admin = "127.0.0.1:0"
+	h, _ := run(t, c)
+	h2 := plain(t, h)
+	for _, kind := range kinds {
+		old := dial(t, h, "/"+kind, nil)
+		modern, _ := connect(t, h2, "/"+kind)
+		counted(t, h, `wspawn_sessions_total{route="/`+kind+`"} 2`, `wspawn_sessions{route="/`+kind+`"} 2`)
+		old.CloseNow()
+		modern.CloseNow()
+		counted(t, h, `wspawn_sessions{route="/`+kind+`"} 0`)
+	}
+}
+
+func TestRefusalsAreCountedByReason(t *testing.T) {
+	strict := stdioRoute("/strict", "cat")
+	strict.RequireOrigin = true
+	full := stdioRoute("/full", "cat")
+	full.Limits.Sessions = 1
+	closed := stdioRoute("/closed", "cat")
+	closed.Auth = config.New[config.Auth]()
+	closed.Auth.Hook = config.New[config.AuthHook]()
+	closed.Auth.Hook.Command = []string{"false"}
+	broken := stdioRoute("/broken", "cat")
+	broken.WebSocket.MaxMessage = 3
+	c := routes(strict, full, closed, broken)
+	c.Admin, c.Hosts = "127.0.0.1:0", nil
+	var log strings.Builder
+	h, stop := runLogged(t, c, slog.New(slog.NewTextHandler(&log, nil)))
+
+	ask := func(path string, header ...string) {
+		t.Helper()
+		o := &wsframe.DialOptions{Header: http.Header{}}
+		for i := 0; i < len(header); i += 2 {
+			o.Header.Set(header[i], header[i+1])
+		}
+		conn, resp, err := wsframe.Dial(t.Context(), strings.TrimSuffix(h.URLs("ws")[0], "/")+path, o)
+		if err == nil {
+			conn.CloseNow()
+			t.Fatalf("%s %q: accepted", path, header)
+		}
+		if resp == nil || resp.Header.Get(rejectReason) == "" {
+			t.Errorf("%s %q: refused without a reason: %v", path, header, err)
+		}
+	}
+	ask("/strict")
+	ask("/strict", "Origin", "https://evil.test")
+	ask("/strict", "Origin", "https://evil.test")
+	one := dial(t, h, "/full", nil)
+	ask("/full")
+	ask("/closed")
+	ask("/nowhere")
+	ask("/full", "Host", "evil.test")
+	conn := dial(t, h, "/broken", nil)
+	conn.WriteMessage(wsframe.OpText, []byte("four"))
+	conn.ReadMessage(nil)
+	counted(t, h,
+		`wspawn_refused_total{reason="origin missing",route="/strict",status="400"} 1`,
+		`wspawn_refused_total{reason="origin not allowed",route="/strict",status="403"} 2`,
+		`wspawn_refused_total{reason="server is full",route="/full",status="503"} 1`,
+		`wspawn_closed_total{code="1009",route="/broken"} 1`)
+	for _, part := range []string{`route="/closed",status="403"} 1`, `route="",status="421"} 1`, `route="",status="404"} 1`} {
+		if !strings.Contains(counters(t, h), part) {
+			t.Errorf("no %s", part)
+		}
+	}
+	one.CloseNow()
+	conn.CloseNow()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if want := `msg="requests refused since the start"`; !strings.Contains(log.String(), want) || !strings.Contains(log.String(), `"origin not allowed"=2`) {
+		t.Errorf("the log does not say what was refused:\n%s", log.String())
+	}
+}
+
+// A flood of refusals is no flood of lines.
+func TestALogIsNotFlooded(t *testing.T) {
+	c := routes(stdioRoute("/", "cat"))
+	var log strings.Builder
+	h, stop := runLogged(t, c, slog.New(slog.NewTextHandler(&log, nil)))
+	const n = 20 * refusalsLogged
+	for range n {
+		_, _, err := wsframe.Dial(t.Context(), h.URLs("ws")[0], &wsframe.DialOptions{Header: http.Header{"Origin": {"https://evil.test"}}})
+		if err == nil {
+			t.Fatal("accepted")
+		}
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Count(log.String(), "handshake refused")
+	if lines < 2*refusalsLogged || lines >= n {
+		t.Errorf("%d lines for %d refusals", lines, n)
+	}
+	if want := `"origin not allowed"=400`; !strings.Contains(log.String(), want) {
+		t.Errorf("no %s:\n%s", want, log.String())
+	}
+}
+
+func TestTheAdminAddressTellsNothingToPagesOfOthers(t *testing.T) {
+	c := routes(stdioRoute("/", "cat"))
+	c.Admin = "127.0.0.1:0"
+	h, _ := run(t, c)
+	for _, test := range []struct {
+		path, host string
+		want       int
+	}{
+		{"healthz", "", 200}, {"metrics", "", 200}, {"metrics", "localhost", 200},
+		{"metrics", "evil.test", 421}, {"", "", 404},
+	} {
+		req, err := http.NewRequest("GET", h.AdminURL()+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = test.host
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != test.want {
+			t.Errorf("%s for %q: %d, want %d", test.path, test.host, resp.StatusCode, test.want)
+		}
+	}
+	if got := status(t, h, "/metrics"); got == 200 {
+		t.Error("everybody can read the counters")
+	}
+	c2 := routes(stdioRoute("/", "cat"))
+	c2.Listen = c.Listen
+	before := h.AdminURL()
+	if err := h.Reload(c2); err != nil {
+		t.Fatal(err)
+	}
+	if h.AdminURL() != "" {
+		t.Error("the address is still there")
+	}
+	if resp, err := http.Get(before + "healthz"); err == nil {
+		resp.Body.Close()
+		t.Error("and it answers")
+	}
+}
