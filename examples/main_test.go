@@ -16,11 +16,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -140,7 +140,7 @@ func wspawn(t *testing.T, env string, args ...string) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log lockedBuilder
+	var log streamtest.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -183,23 +183,6 @@ func wspawn(t *testing.T, env string, args ...string) (url string) {
 		t.Fatalf("wspawn %s did not print its address", strings.Join(args, " "))
 	}
 	panic("unreachable")
-}
-
-type lockedBuilder struct {
-	mu sync.Mutex // guards the field below
-	b  strings.Builder
-}
-
-func (l *lockedBuilder) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuilder) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // A client is a WebSocket client that fails its test.

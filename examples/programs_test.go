@@ -15,12 +15,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 // start runs a program until the end of the test.
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	var log lockedBuilder
+	var log streamtest.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: run scripts/setup", err)

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 // The ways to read a Conn. Each returns the messages and the error of the end.
@@ -83,23 +84,7 @@ var deliveries = []struct {
 	{"pipe byte by byte", func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() }, 1},
 }
 
-func unixPair(t testing.TB) (net.Conn, net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	b, err := net.Dial("unix", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a, b
-}
+func unixPair(t testing.TB) (net.Conn, net.Conn) { return streamtest.Unix(t) }
 
 func TestConnOnVectors(t *testing.T) {
 	for i, v := range vectors() {

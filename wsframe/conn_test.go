@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/rawio"
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 // pair returns both ends of a connection over loopback.
@@ -25,22 +26,7 @@ func pair(t testing.TB, server, client *Options) (*Conn, *Conn) {
 	return s, c
 }
 
-func netPair(t testing.TB) (net.Conn, net.Conn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	b, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a, b
-}
+func netPair(t testing.TB) (net.Conn, net.Conn) { return streamtest.TCP(t) }
 
 // echo is the shortest server on the data path: the answers are built where the messages lie.
 func echo(c *Conn) error {

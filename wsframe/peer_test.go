@@ -2,22 +2,19 @@ package wsframe
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 // This file has the far end of the connections that are tested. It encodes and judges frames by code
@@ -330,7 +327,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // tlsPair puts TLS on both ends of a connection.
 func tlsPair(t testing.TB, a, b net.Conn) (server, client net.Conn) {
 	t.Helper()
-	s := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{testCertificate()}})
+	s := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{streamtest.Certificate()}})
 	c := tls.Client(b, &tls.Config{InsecureSkipVerify: true})
 	errs := make(chan error, 1)
 	go func() { errs <- s.Handshake() }()
@@ -347,16 +344,3 @@ func rawClose(nc net.Conn) {
 	}
 	nc.Close()
 }
-
-var testCertificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})

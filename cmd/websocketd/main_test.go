@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -131,26 +131,9 @@ type daemon struct {
 	cmd    *exec.Cmd
 	addr   string // of the TCP listener; empty without
 	unix   string
-	stdout lockedBuffer
-	stderr lockedBuffer
+	stdout streamtest.Buffer
+	stderr streamtest.Buffer
 	done   chan struct{} // closed when it has ended
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // invoke prepares the command with args.
@@ -302,7 +285,7 @@ func (d *daemon) logged(pattern string) string {
 	return d.find(&d.stdout, pattern)
 }
 
-func (d *daemon) find(stream *lockedBuffer, pattern string) string {
+func (d *daemon) find(stream *streamtest.Buffer, pattern string) string {
 	d.t.Helper()
 	re := regexp.MustCompile(`(?m)^.*` + pattern + `.*$`)
 	for end := time.Now().Add(patience); ; {

@@ -73,7 +73,7 @@ var allowed = map[string][]string{
 
 // anywhere are packages that may import everything, because nothing imports them, and test helpers.
 func anywhere(pkg string) bool {
-	return strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "examples") || pkg == "internal/browsertest" || pkg == "internal/gatewaytest" || pkg == "internal/frametest" || pkg == "internal/h2test" || pkg == "internal/arrows"
+	return strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "examples") || pkg == "internal/browsertest" || pkg == "internal/gatewaytest" || pkg == "internal/frametest" || pkg == "internal/h2test" || pkg == "internal/streamtest" || pkg == "internal/arrows"
 }
 
 func TestPackagesImportOnlyWhatIsBelowThem(t *testing.T) {

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/limit"
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,22 +28,7 @@ type guarded struct {
 	log   syncBuffer
 }
 
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
+type syncBuffer = streamtest.Buffer
 
 func guard(methods ...Method) *guarded {
 	g := &guarded{}
@@ -156,7 +140,7 @@ func basic(user, password string) string {
 }
 
 func TestPasswords(t *testing.T) {
-	var log syncBuffer
+	var log streamtest.Buffer
 	m, err := NewBasic(BasicConfig{File: write(t, "users", passwords), Realm: `the "realm"`, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)

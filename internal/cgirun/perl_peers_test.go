@@ -3,7 +3,6 @@
 package cgirun_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http/httptest"
@@ -11,12 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/fastcgi"
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/scgi"
 )
 
@@ -69,7 +68,7 @@ func TestFastCGIGatewayInFrontOfUWSGI(t *testing.T) {
 // overFastCGISocket asks the backend at a socket, also for upgrades that it knows nothing of, and returns the log.
 func overFastCGISocket(t *testing.T, socket, path string, times int) string {
 	t.Helper()
-	var log lockedBuffer
+	var log streamtest.Buffer
 	client := &fastcgi.Client{Backends: []string{"unix:" + socket}, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	defer client.Close()
 	e := &fastcgi.Endpoint{Client: client, Gateway: cgi.Gateway{Options: cgi.Options{Upgrade: true}}}
@@ -80,21 +79,4 @@ func overFastCGISocket(t *testing.T, socket, path string, times int) string {
 		ask3(t, s.URL+path)
 	}
 	return log.String()
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -99,28 +99,10 @@ func idle(t *testing.T) io.Reader {
 	return r
 }
 
-// A buffer may be looked at while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // connect runs a client and returns what it wrote.
 func connect(t *testing.T, c Config) (stdout, stderr string, err error) {
 	t.Helper()
-	var out, notes buffer
+	var out, notes streamtest.Buffer
 	if c.Stdin == nil {
 		c.Stdin = idle(t)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,24 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // streams returns both ends of a TCP connection with small buffers.
 func streams(t *testing.T) (near, far *net.TCPConn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		a.Close()
-		b.Close()
-	})
-	near, far = a.(*net.TCPConn), b.(*net.TCPConn)
+	near, far = streamtest.TCP(t)
 	near.SetWriteBuffer(16 << 10)
 	far.SetReadBuffer(16 << 10)
 	return near, far

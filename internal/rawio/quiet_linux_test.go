@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 func TestQuietStreamsWakeOnceForDataAndForTheirEnd(t *testing.T) {
@@ -49,7 +51,7 @@ func TestQuietStreamsWakeOnceForDataAndForTheirEnd(t *testing.T) {
 }
 
 func TestForgottenWaitIsNotCalledAndKeepsNothing(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := streamtest.TCP(t)
 	defer a.Close()
 	defer b.Close()
 	key := whenReadable(a, func() { t.Error("called") })
@@ -70,7 +72,7 @@ func TestForgottenWaitIsNotCalledAndKeepsNothing(t *testing.T) {
 func TestManyQuietStreams(t *testing.T) {
 	var all sync.WaitGroup
 	for range 200 {
-		a, b := tcpPair(t)
+		a, b := streamtest.TCP(t)
 		all.Go(func() {
 			defer a.Close()
 			defer b.Close()
@@ -115,7 +117,7 @@ func nobodyWaits(t *testing.T) {
 
 // Whoever wakes it, and at whatever moment: each sleep ends once.
 func TestSleepersWakeOnce(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := streamtest.TCP(t)
 	defer a.Close()
 	defer b.Close()
 	var z Sleeper
@@ -151,22 +153,4 @@ func TestSleepersWakeOnce(t *testing.T) {
 	if z.Sleep(struct{ net.Conn }{a}, nil) || z.Asleep() {
 		t.Error("a wrapped connection can be waited for")
 	}
-}
-
-func tcpPair(t *testing.T) (net.Conn, net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	b, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a, b
 }

@@ -1,20 +1,16 @@
 package rawio
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 // An end is one end of a stream of any kind.
@@ -49,7 +45,7 @@ var kinds = []kind{
 	}},
 	{"tls", false, func(t testing.TB) (end, end) {
 		a, b := socketPair(t, "tcp", "127.0.0.1:0")
-		server := tls.Server(a.(net.Conn), &tls.Config{Certificates: []tls.Certificate{certificate()}})
+		server := tls.Server(a.(net.Conn), &tls.Config{Certificates: []tls.Certificate{streamtest.Certificate()}})
 		client := tls.Client(b.(net.Conn), &tls.Config{InsecureSkipVerify: true})
 		errs := make(chan error, 1)
 		go func() { errs <- server.Handshake() }()
@@ -80,19 +76,6 @@ func socketPair(t testing.TB, network, addr string) (end, end) {
 	}
 	return r.(end), w.(end)
 }
-
-var certificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})
 
 // closeEnd closes a stream without the 5 s that TLS takes to tell a peer who does not read.
 func closeEnd(e end) {

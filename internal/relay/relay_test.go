@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wspawn/wspawn/internal/rawio"
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,22 +24,9 @@ const bound = 30 * time.Second
 // pair returns both ends of a TCP connection.
 func pair(t testing.TB) (near, far *net.TCPConn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close(); s.Close() })
-	c.SetDeadline(time.Now().Add(bound))
-	return c.(*net.TCPConn), s.(*net.TCPConn)
+	near, far = streamtest.TCP(t)
+	near.SetDeadline(time.Now().Add(bound))
+	return near, far
 }
 
 // plain hides what a connection is.

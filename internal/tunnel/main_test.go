@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"github.com/wspawn/wspawn/internal/frametest"
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/rawio"
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -109,7 +109,7 @@ func echo(c net.Conn) { io.Copy(c, c) }
 // A service is an endpoint on a server.
 type service struct {
 	addr string
-	log  logBuffer
+	log  streamtest.Buffer
 }
 
 // serve starts e on a server, which the end of the test stops and checks.
@@ -140,22 +140,4 @@ func serve(t testing.TB, e *Endpoint, o wsframe.Options) *service {
 func (s *service) connect(t testing.TB, header ...string) *frametest.Client {
 	t.Helper()
 	return frametest.Connect(t, s.addr, "/", header...)
-}
-
-// A logBuffer keeps a log.
-type logBuffer struct {
-	mu sync.Mutex // guards the field below
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
