@@ -35,7 +35,12 @@ which reason. ADDRESS is what the server has as its admin address, HOST:PORT or 
 configuration file, wspawn.toml if none is named. Its exit status is 0 when the server answers and 1 when not.`,
 		Example: `  wspawn status                    the server of wspawn.toml in this directory
   wspawn status 127.0.0.1:9090     the one started with --admin 127.0.0.1:9090`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError(fmt.Errorf("status takes one address, not %s", strings.Join(args, " ")))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address := ""
 			switch {
@@ -44,6 +49,9 @@ configuration file, wspawn.toml if none is named. Its exit status is 0 when the 
 			case len(args) > 0:
 				address = strings.TrimSuffix(strings.TrimPrefix(args[0], "http://"), "/")
 				address = strings.TrimPrefix(address, "http+") // a Unix socket, as the server prints it
+				if !strings.Contains(address, ":") {
+					return usageError(fmt.Errorf("%q is not HOST:PORT or unix:PATH, as --admin or the admin of a file has it", args[0]))
+				}
 			default:
 				file = configFile(cmp.Or(file, defaultConfig))
 				c, _, err := config.Read(file)

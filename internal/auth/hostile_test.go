@@ -3,12 +3,17 @@ package auth
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,6 +134,40 @@ func TestKeysThatAreOfNoUseDoNotSpoilTheOthers(t *testing.T) {
 	g := guard(newJWT(t, JWTConfig{KeyFile: file}))
 	g.passes(t, g.ask("/", "Authorization: Bearer "+signed(t, jwt.SigningMethodES256, ecPair, nil, "kid", "good")), "alice", "Bearer")
 	g.refuses(t, g.ask("/", "Authorization: Bearer "+signed(t, jwt.SigningMethodES256, ecPair, nil, "kid", "k1")), 401, "unknown key")
+}
+
+// Made-up names of keys make nobody ask the server again and again.
+func TestNamesOfKeysThatAreMadeUp(t *testing.T) {
+	var asked atomic.Int32
+	set := keySet(t, jwk(t, "one", rsaPair))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		time.Sleep(50 * time.Millisecond) // so that many come meanwhile
+		io.WriteString(w, set)
+	}))
+	defer srv.Close()
+	j := newJWT(t, JWTConfig{KeyURL: srv.URL, Transport: &http.Transport{DisableKeepAlives: true}})
+	good := signed(t, jwt.SigningMethodRS256, rsaPair, nil, "kid", "one")
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			for k := range 20 {
+				token, known := good, i%2 == 0
+				if !known {
+					token = signed(t, jwt.SigningMethodRS256, otherRSA, nil, "kid", fmt.Sprint(i, k))
+				}
+				r := httptest.NewRequest("GET", "/", nil)
+				r.Header.Set("Authorization", "Bearer "+token)
+				if id, err := j.Authenticate(r); (id != nil) != known || (err == nil) != known {
+					t.Errorf("known %v: %v, %v", known, id, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
 }
 
 func TestTheFirstLineOfAUserCounts(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -430,4 +431,20 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%q is taken", s)
 		}
 	}
+}
+
+// What is taken for a host is one for everybody who reads URLs, and nothing else.
+func FuzzHost(f *testing.F) {
+	for _, s := range []string{"a.test:80", "[::1]:1", "user@a.test", "a.test/x", "[::1]", "a:b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if checkHost(s) != nil {
+			return
+		}
+		u, err := url.Parse("http://" + s)
+		if err != nil || u.Host != s || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+			t.Fatalf("%q: %+v, %v", s, u, err)
+		}
+	})
 }

@@ -21,10 +21,10 @@ import (
 
 const tokenSecret = "0123456789abcdef0123456789abcdef"
 
-// tokenFor returns a token of a user that is good for so long.
+// tokenFor returns a token of a user that is good for so long, and at most a second more: expiries are whole seconds.
 func tokenFor(t *testing.T, user string, d time.Duration) string {
 	t.Helper()
-	exp := float64(time.Now().Add(d).UnixMilli()) / 1000
+	exp := time.Now().Add(d).Unix() + 1
 	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "exp": exp}).SignedString([]byte(tokenSecret))
 	if err != nil {
 		t.Fatal(err)
@@ -92,10 +92,10 @@ func TestSessionsEndWhenTheTokenExpires(t *testing.T) {
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2"} {
 		for _, kind := range kinds {
 			cut := kind != "stdio" && kind != "tunnel"
-			ends = append(ends, sessionEnd{kind + ", " + protocol, open(protocol, kind, 3*time.Second), cut})
+			ends = append(ends, sessionEnd{kind + ", " + protocol, open(protocol, kind, 2*time.Second), cut})
 			staying = append(staying, open(protocol, kind, time.Hour))
 		}
-		staying = append(staying, open(protocol, "outlives", 3*time.Second), open(protocol, "lenient", 3*time.Second))
+		staying = append(staying, open(protocol, "outlives", 2*time.Second), open(protocol, "lenient", 2*time.Second))
 	}
 	var all sync.WaitGroup
 	for _, e := range ends {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,11 @@ func TestProgramsWithoutNewPrivileges(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho; grep NoNewPrivs /proc/self/status\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for bit, want := range map[bool]string{false: "NoNewPrivs:\t0", true: "NoNewPrivs:\t1"} {
+	own, err := exec.Command("grep", "NoNewPrivs", "/proc/self/status").Output() // 1 in some containers
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bit, want := range map[bool]string{false: strings.TrimSpace(string(own)), true: "NoNewPrivs:\t1"} {
 		c := pooled(t, "", func(*config.Pool) {})
 		c.Program["worker"].NoNewPrivileges = bit
 		bare := config.New[config.Program]()
