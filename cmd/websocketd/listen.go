@@ -12,8 +12,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/stale"
 )
 
 const (
@@ -202,23 +203,12 @@ func (s *server) tlsConfig() (*tls.Config, error) {
 	return t, nil
 }
 
-// listenUnix listens on a Unix socket. A socket file that nobody listens on
-// any more is replaced; one that answers, and everything that is no socket, is
-// left alone.
+// listenUnix listens on a Unix socket, in place of one that nobody listens on any more.
 func listenUnix(name string) (net.Listener, error) {
-	if info, err := os.Lstat(name); err == nil && info.Mode()&os.ModeSocket != 0 {
-		conn, err := net.DialTimeout("unix", name, time.Second)
-		if err == nil {
-			conn.Close()
-			return nil, fmt.Errorf("unix socket %s is already in use", name)
-		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			// Perhaps it is only busy, or not for us to connect to.
-			return nil, fmt.Errorf("unix socket %s may be in use: %w", name, err)
-		}
-		if err := os.Remove(name); err != nil {
-			return nil, err
-		}
+	if err := stale.Remove(name); errors.Is(err, stale.ErrInUse) {
+		return nil, fmt.Errorf("unix socket %s is already in use", name)
+	} else if err != nil {
+		return nil, fmt.Errorf("unix socket %s: %w", name, err)
 	}
 	return net.Listen("unix", name)
 }

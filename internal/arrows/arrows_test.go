@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"internal/inflate":  {},
 	"internal/watch":    {},
 	"internal/manpage":  {},
+	"internal/stale":    {},
 	"internal/metrics":  {},
 	"internal/loglimit": {},
 
@@ -40,7 +41,7 @@ var allowed = map[string][]string{
 	"internal/relay":   {"internal/rawio"},
 	"cgi":              {"spawner", "internal/gateway", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
 	"scgi":             {"cgi", "internal/rawio", "internal/backend"},
-	"internal/cgirun":  {"cgi", "spawner", "internal/rawio"},
+	"internal/cgirun":  {"cgi", "spawner", "internal/rawio", "internal/stale"},
 	"fastcgi":          {"cgi", "internal/rawio", "internal/backend"},
 
 	"wsframe": {"internal/stream", "internal/rawio", "internal/inflate"},
@@ -58,7 +59,7 @@ var allowed = map[string][]string{
 	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed", "internal/rawio"},
 	"internal/client":  {"wsframe"},
-	"internal/listen":  {"internal/clientip"},
+	"internal/listen":  {"internal/clientip", "internal/stale"},
 	"internal/config": {
 		"cgi", "wsframe", "spawner", "internal/backend", "internal/clientip", "internal/framing", "internal/hostname", "internal/origin", "internal/route",
 		"internal/stdio",

@@ -25,10 +25,8 @@ type guarded struct {
 	*Guard
 	calls int
 	last  *http.Request
-	log   syncBuffer
+	log   streamtest.Buffer
 }
-
-type syncBuffer = streamtest.Buffer
 
 func guard(methods ...Method) *guarded {
 	g := &guarded{}

@@ -20,6 +20,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/wspawn/wspawn/internal/limit"
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 func TestTwoAuthorizationLinesAreOneTooMany(t *testing.T) {
@@ -171,7 +172,7 @@ func TestNamesOfKeysThatAreMadeUp(t *testing.T) {
 }
 
 func TestTheFirstLineOfAUserCounts(t *testing.T) {
-	var log syncBuffer
+	var log streamtest.Buffer
 	file := write(t, "users", "sha:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\nsha:{SHA}"+base64.StdEncoding.EncodeToString(make([]byte, 20))+"\n")
 	m, err := NewBasic(BasicConfig{File: file, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {

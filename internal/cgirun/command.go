@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -12,11 +11,11 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/wspawn/wspawn/internal/stale"
 	"github.com/wspawn/wspawn/spawner"
 )
 
@@ -198,8 +197,8 @@ func open(address string) (net.Listener, error) {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
-		if err := removeStale(path); err != nil {
-			return nil, err
+		if err := stale.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on unix:%s: %w", path, err)
 		}
 	}
 	l, err := net.Listen(network, address)
@@ -207,21 +206,4 @@ func open(address string) (net.Listener, error) {
 		err = fmt.Errorf("listen on %s: %w", address, op.Err)
 	}
 	return l, err
-}
-
-// removeStale removes a socket that nobody listens on any more, and nothing else.
-func removeStale(path string) error {
-	fi, err := os.Lstat(path)
-	if err != nil {
-		return nil // Listen will say what is wrong, if something is
-	}
-	if fi.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("listen on unix:%s: there is a file that is not a socket", path)
-	}
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		c.Close()
-		return fmt.Errorf("listen on unix:%s: another program listens there", path)
-	}
-	return os.Remove(path)
 }

@@ -125,7 +125,7 @@ func TestCommandLine(t *testing.T) {
 			{"-q -1", 2, "--queue -1: not below 0"},
 			{"-b sh cat", 2, "--binary and PROGRAM are two ways to say the same, use one"},
 			{"-l 127.0.0.1:0 /no/such/program", 2, `program "/no/such/program": no such file`},
-			{"-l unix:" + busy, 1, "listen on unix:" + busy + ": there is a file that is not a socket"},
+			{"-l unix:" + busy, 1, "listen on unix:" + busy + ": a file of that name exists and is not a socket"},
 		} {
 			var out bytes.Buffer
 			cmd := exec.Command(binary, strings.Fields(tt.args)...)

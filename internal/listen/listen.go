@@ -20,6 +20,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/wspawn/wspawn/internal/clientip"
+	"github.com/wspawn/wspawn/internal/stale"
 )
 
 // Options are what may be said about an address.
@@ -99,18 +100,8 @@ func problem(err error) error {
 }
 
 func openUnix(path string, o Options) (_ net.Listener, err error) {
-	if fi, err := os.Lstat(path); err == nil {
-		if fi.Mode()&fs.ModeSocket == 0 {
-			return nil, errors.New("a file of that name exists and is not a socket")
-		}
-		c, err := net.DialTimeout("unix", path, time.Second)
-		if err == nil {
-			c.Close()
-			return nil, errors.New("the socket is in use by another program")
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("cannot remove the stale socket: %w", errors.Unwrap(err))
-		}
+	if err := stale.Remove(path); err != nil {
+		return nil, err
 	}
 	uid, gid, err := owner(o.Owner)
 	if err != nil {
