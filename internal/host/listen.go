@@ -157,6 +157,15 @@ func (h *Host) newListener(lc *config.Listener, admin bool) (*listener, error) {
 			return nil, err
 		}
 		o.Proxies = &peers
+		var said atomic.Bool // the first one; health checks come all the time
+		o.Refused = func(peer net.Addr, err error) {
+			level := slog.LevelDebug
+			if !said.Swap(true) {
+				level = slog.LevelWarn
+			}
+			h.log.Log(context.Background(), level, "connection refused, as proxy_protocol expects a header of this peer",
+				"listener", lc.Address, "remote", peer.String(), "err", err)
+		}
 	}
 	ln, err := listen.Open(lc.Address, o)
 	if err != nil {
@@ -200,6 +209,10 @@ func redirect(to string) http.Handler {
 		base := to
 		if to == "https" {
 			name := r.Host
+			if name == "" {
+				http.Error(w, "400 a Host header is needed", http.StatusBadRequest)
+				return
+			}
 			if host, _, err := net.SplitHostPort(name); err == nil {
 				name = host
 				if strings.Contains(name, ":") {

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,7 +12,9 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -164,6 +167,16 @@ func TestListenerThatRedirects(t *testing.T) {
 		if got := resp.Header.Get("Location"); resp.StatusCode != 308 || got != want {
 			t.Errorf("%d %s, want %s", resp.StatusCode, got, want)
 		}
+	}
+	// Without a name there is nowhere to send it to.
+	nc, err := net.Dial("tcp", h.listeners[1].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	io.WriteString(nc, "GET /a HTTP/1.0\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || resp.StatusCode != 400 {
+		t.Errorf("without Host: %v, %v", resp, err)
 	}
 	echo(t, dial(t, h, "/", &wsframe.DialOptions{TLS: &tls.Config{InsecureSkipVerify: true}}), "with TLS")
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
-	"github.com/pires/go-proxyproto"
 
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/stale"
@@ -32,10 +31,10 @@ type Options struct {
 	// Proxies are the peers that begin each connection with a PROXY protocol header, version 1 or 2, which says who
 	// the client is. They must send one; a header of anybody else is no HTTP. nil = nobody does.
 	Proxies *clientip.Peers
+	// Refused is called when a connection of such a peer ends because it has no header. It may be called by many
+	// goroutines at the same time. Optional.
+	Refused func(peer net.Addr, err error)
 }
-
-// proxyTimeout is how long a proxy may take to send its header.
-const proxyTimeout = 5 * time.Second
 
 // Open opens HOST:PORT, unix:PATH, or systemd:NAME: the socket that systemd has opened under that name
 // (FileDescriptorName=). A socket file that nobody listens on any more is replaced; one that is in use, and any other file, is
@@ -46,24 +45,10 @@ func Open(addr string, o Options) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	if o.Proxies != nil {
-		peers := *o.Proxies
-		ln = &proxied{ln, &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: proxyTimeout, ConnPolicy: func(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
-			if peers.Contain(c.Upstream.String()) {
-				return proxyproto.REQUIRE, nil
-			}
-			return proxyproto.SKIP, nil
-		}}}
+		ln = newProxied(ln, *o.Proxies, o.Refused)
 	}
 	return ln, nil
 }
-
-// proxied keeps the address and the end of the listener below.
-type proxied struct {
-	net.Listener
-	accept *proxyproto.Listener
-}
-
-func (p *proxied) Accept() (net.Conn, error) { return p.accept.Accept() }
 
 func open(addr string, o Options) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {

@@ -92,7 +92,8 @@ func TestProxiesSayWhoTheClientIs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ln, err := Open("127.0.0.1:0", Options{Proxies: &peers})
+			refused := make(chan error, 2)
+			ln, err := Open("127.0.0.1:0", Options{Proxies: &peers, Refused: func(_ net.Addr, err error) { refused <- err }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,10 +116,25 @@ func TestProxiesSayWhoTheClientIs(t *testing.T) {
 				if _, err = nc.Read(make([]byte, 1)); err == nil {
 					t.Error("taken without a header")
 				}
+				if len(refused) != 1 {
+					t.Errorf("told %d times", len(refused))
+				}
 				return
 			}
 			if got := nc.RemoteAddr().String(); err != nil || string(rest) != test.rest || !strings.HasPrefix(got, test.want) {
 				t.Errorf("client %s, %q, %v", got, rest, err)
+			}
+			// One direction ends, and not the other.
+			if err := nc.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			if n, err := c.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("client read %d bytes, %v", n, err)
+			}
+			io.WriteString(c, "more")
+			more := make([]byte, len("more"))
+			if _, err := io.ReadFull(nc, more); err != nil || len(refused) != 0 {
+				t.Errorf("%q, %v, refused %d", more, err, len(refused))
 			}
 		})
 	}
