@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/relay"
 	"github.com/wspawn/wspawn/internal/stream"
 )
@@ -54,7 +53,7 @@ func putReader(br *bufio.Reader) {
 // respond brings the response to the client. See call.run for what it returns.
 func (c *call) respond() (redirect *http.Request, err error) {
 	br := readers.Get().(*bufio.Reader)
-	br.Reset(&backendReader{c, gateway.OrDefault(c.g.ReadTimeout, DefaultReadTimeout)})
+	br.Reset(&backendReader{c, orDefault(c.g.ReadTimeout, DefaultReadTimeout)})
 	resp, err := ReadResponse(br, ResponseOptions{MaxHeader: c.g.maxHeader(), Bare: c.g.Bare, Interim: c.interim})
 	if err == nil && resp.Status == http.StatusSwitchingProtocols {
 		glued, _ := br.Peek(br.Buffered())
@@ -105,7 +104,7 @@ func setHeader(h, from http.Header) {
 
 // patience gives the client its time to take the next piece.
 func (c *call) patience() {
-	if d := gateway.OrDefault(c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
+	if d := orDefault(c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
 		c.rc.SetWriteDeadline(time.Now().Add(d))
 	}
 }
@@ -163,7 +162,7 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 		if len(piece) > 0 {
 			c.patience()
 			if _, werr := c.w.Write(piece); werr != nil {
-				return gateway.ErrGone
+				return errGone
 			}
 		}
 		switch {
@@ -181,7 +180,7 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 		case len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
 			c.patience()
 			if c.rc.Flush() != nil {
-				return gateway.ErrGone
+				return errGone
 			}
 		}
 	}
@@ -233,7 +232,7 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 	if errors.Is(err, http.ErrNotSupported) {
 		return &GatewayError{Status: http.StatusNotImplemented, Reason: "this connection cannot be upgraded", Err: err}
 	} else if err != nil {
-		return gateway.ErrGone
+		return errGone
 	}
 	start := time.Now()
 	if log := c.g.Log; log != nil {
@@ -241,7 +240,7 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 	}
 	o := relay.Options{
 		FromClient: early, FromFar: glued,
-		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: gateway.OrDefault(c.g.HalfTimeout, relay.DefaultHalf),
+		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: orDefault(c.g.HalfTimeout, relay.DefaultHalf),
 	}
 	if c.g.Expires != nil {
 		o.Expires = c.g.Expires(c.r)
@@ -258,9 +257,9 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 
 // asked reports whether each protocol of an answer is one that the client offered.
 func asked(offered []string, protocol string) bool {
-	offers := gateway.List(offered)
-	for _, p := range gateway.List([]string{protocol}) {
-		if !gateway.Contains(offers, p) {
+	offers := protocols(offered)
+	for _, p := range protocols([]string{protocol}) {
+		if !slices.ContainsFunc(offers, func(o string) bool { return strings.EqualFold(o, p) }) {
 			return false
 		}
 	}

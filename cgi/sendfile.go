@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // sendfileLines are the fields with which a program has a file sent instead of its body.
@@ -193,7 +191,7 @@ func (c *call) sendFile(resp *Response, s *sentFile) error {
 	}
 	for _, part := range s.parts {
 		if _, err := io.Copy(w, part); err != nil {
-			return gateway.ErrGone
+			return errGone
 		}
 	}
 	return nil
@@ -217,7 +215,7 @@ func (w patientWriter) Write(p []byte) (int, error) {
 // ReadFrom lets the system copy the file, in parts, so that a slow client is told from one that is gone.
 func (w patientWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	for {
-		if d := gateway.OrDefault(w.c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
+		if d := orDefault(w.c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
 			w.c.rc.SetWriteDeadline(time.Now().Add(d))
 		}
 		m, err := io.CopyN(w.c.w, r, 256<<10)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/wspawn/wspawn/internal/gateway"
 )
@@ -47,3 +48,5 @@ func (b *body) end(answered bool) {
 	}
 	b.End(true)
 }
+
+func orDefault(d, otherwise time.Duration) time.Duration { return gateway.OrDefault(d, otherwise) }
