@@ -71,7 +71,7 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 		t.Helper()
 		o := &wsframe.DialOptions{Header: http.Header{}}
 		for i := 0; i < len(header); i += 2 {
-			o.Header.Set(header[i], header[i+1])
+			o.Header.Add(header[i], header[i+1])
 		}
 		conn, resp, err := wsframe.Dial(t.Context(), strings.TrimSuffix(h.URLs("ws")[0], "/")+path, o)
 		if err == nil {
@@ -85,6 +85,7 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 	ask("/strict")
 	ask("/strict", "Origin", "https://evil.test")
 	ask("/strict", "Origin", "https://evil.test")
+	ask("/strict", "Origin", "https://a.test", "Origin", "https://b.test")
 	one := dial(t, h, "/full", nil)
 	ask("/full")
 	ask("/closed")
@@ -96,6 +97,7 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 	counted(t, h,
 		`wspawn_refused_total{reason="origin missing",route="/strict",status="400"} 1`,
 		`wspawn_refused_total{reason="origin not allowed",route="/strict",status="403"} 2`,
+		`wspawn_refused_total{reason="several Origin headers",route="/strict",status="400"} 1`,
 		`wspawn_refused_total{reason="server is full",route="/full",status="503"} 1`,
 		`wspawn_closed_total{code="1009",route="/broken"} 1`)
 	for _, part := range []string{`route="/closed",status="403"} 1`, `route="",status="421"} 1`, `route="",status="404"} 1`} {

@@ -292,8 +292,12 @@ func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &o) && o.Status != 0 {
 		rej.Status = o.Status
 	}
-	if rej.Status == http.StatusBadRequest {
+	switch {
+	case rej.Status != http.StatusBadRequest:
+	case o.Origin == "":
 		rej.Reason = "origin missing"
+	default:
+		rej.Reason = "several Origin headers"
 	}
 	attrs := []any{"remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err}
 	if host := r.Header.Get("X-Forwarded-Host"); host != "" && host != r.Host && clientip.Trusted(r.Context()) {
