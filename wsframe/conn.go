@@ -128,6 +128,16 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 // that waits for something asks this to give up.
 func (c *Conn) Ending() bool { return c.mailbox.closed.Load() || c.aborted.Load() }
 
+// HungUp reports whether the connection is over, or the peer has left, also when what tells so lies behind data that
+// nobody reads, where the system can tell.
+func (c *Conn) HungUp() bool {
+	nc := c.nc
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = wrapped.NetConn()
+	}
+	return c.Ending() || rawio.HungUp(nc)
+}
+
 // Err returns how the connection ended, as a *[CloseError], or nil while it has not.
 func (c *Conn) Err() error {
 	if cause := c.cause.Load(); cause != nil {

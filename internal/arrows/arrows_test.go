@@ -57,7 +57,7 @@ var allowed = map[string][]string{
 	"internal/framing": {"wsframe", "internal/rawio"},
 	"internal/feed":    {"internal/rawio"},
 	"internal/tunnel":  {"wsframe", "cgi", "internal/backend", "internal/framing", "internal/feed", "internal/rawio"},
-	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed", "internal/rawio"},
+	"internal/stdio":   {"wsframe", "spawner", "internal/framing", "internal/feed"},
 	"internal/client":  {"wsframe"},
 	"internal/listen":  {"internal/clientip", "internal/stale"},
 	"internal/config": {

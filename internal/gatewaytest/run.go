@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -116,4 +117,26 @@ func joinLines(lines []string) string {
 // Upgrade builds a request for a WebSocket.
 func Upgrade(query string) string {
 	return Request(query, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+}
+
+// EchoBulk sends more than all buffers hold to who echoes, and the end, and wants all of it back.
+func (c *Conn) EchoBulk() {
+	c.t.Helper()
+	piece := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	const pieces = 200
+	go func() {
+		for range pieces {
+			if _, err := c.Write(piece); err != nil {
+				return
+			}
+		}
+		c.CloseWrite()
+	}()
+	got := make([]byte, len(piece))
+	for i := range pieces {
+		if _, err := io.ReadFull(c.R, got); err != nil || !bytes.Equal(got, piece) {
+			c.t.Fatalf("piece %d: %v", i, err)
+		}
+	}
+	c.ExpectEnd()
 }

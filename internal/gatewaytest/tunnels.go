@@ -1,7 +1,6 @@
 package gatewaytest
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -93,23 +92,7 @@ func tunnels(t *testing.T, m Maker) {
 	})
 	t.Run("bulk both ways", func(t *testing.T) {
 		c := opened(t, Upgrade(Script(switched, "echo")))
-		piece := bytes.Repeat([]byte("0123456789abcdef"), 4096)
-		const pieces = 100
-		go func() {
-			for range pieces {
-				if _, err := c.Write(piece); err != nil {
-					return
-				}
-			}
-			c.CloseWrite()
-		}()
-		got := make([]byte, len(piece))
-		for i := range pieces {
-			if _, err := io.ReadFull(c.R, got); err != nil || !bytes.Equal(got, piece) {
-				t.Fatalf("piece %d: %v", i, err)
-			}
-		}
-		c.ExpectEnd()
+		c.EchoBulk()
 	})
 	t.Run("a stalled client and the others", func(t *testing.T) {
 		stalled := opened(t, Upgrade(Script(switched, "count:20000000")))

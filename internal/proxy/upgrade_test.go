@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -284,23 +283,7 @@ func TestTunnels(t *testing.T) {
 	})
 	t.Run("bulk both ways", func(t *testing.T) {
 		c := opened(t, front(t, on, switching(t, echo)), "")
-		piece := bytes.Repeat([]byte("0123456789abcdef"), 4096)
-		const pieces = 200
-		go func() {
-			for range pieces {
-				if _, err := c.Write(piece); err != nil {
-					return
-				}
-			}
-			c.CloseWrite()
-		}()
-		got := make([]byte, len(piece))
-		for i := range pieces {
-			if _, err := io.ReadFull(c.R, got); err != nil || !bytes.Equal(got, piece) {
-				t.Fatalf("piece %d: %v", i, err)
-			}
-		}
-		c.ExpectEnd()
+		c.EchoBulk()
 	})
 	t.Run("timeouts and limits of requests do not count", func(t *testing.T) {
 		const short = time.Second

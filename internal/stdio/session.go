@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/feed"
 	"github.com/wspawn/wspawn/internal/framing"
-	"github.com/wspawn/wspawn/internal/rawio"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -69,7 +67,7 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	o := &s.e.Options
 	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.Options = &o.Options
-	s.in.Init(s.process.Stdin, o.queue(), ctx.Done(), s.clientGone)
+	s.in.Init(s.process.Stdin, o.queue(), ctx.Done(), c.HungUp)
 	s.begin(c)
 	if s.open != nil {
 		s.in.Write(s.open, o.stallTimeout())
@@ -131,16 +129,6 @@ func (s *session) receive(b *wsframe.Batch) error {
 		s.conn.WriteClose(refusal.Code, refusal.Reason)
 	}
 	return nil
-}
-
-// clientGone reports whether the connection is over, also when what tells so lies behind data that the
-// program does not take.
-func (s *session) clientGone() bool {
-	nc := s.conn.NetConn()
-	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = wrapped.NetConn()
-	}
-	return s.conn.Ending() || rawio.HungUp(nc)
 }
 
 // startOutput starts the direction from the program to the client.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -54,7 +53,7 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	if u, ok := s.stream.(unwrapper); ok {
 		r, w = u.Unwrap()
 	}
-	s.in.Init(w, s.e.queue(), ctx.Done(), s.clientGone)
+	s.in.Init(w, s.e.queue(), ctx.Done(), c.HungUp)
 	s.log("session started", slog.String("remote", c.RemoteAddr().String()))
 	s.reader.Source, s.reader.Stream, s.reader.Handle, s.reader.Done = r, s.stream, s.output, s.farEnded
 	if e, ok := s.stream.(interface{ Early() []byte }); ok {
@@ -84,16 +83,6 @@ func (s *session) receive(b *wsframe.Batch) error {
 		s.conn.WriteClose(refusal.Code, refusal.Reason)
 	}
 	return nil
-}
-
-// clientGone reports whether the connection is over, also when what tells so lies behind data that the
-// far side does not take.
-func (s *session) clientGone() bool {
-	nc := s.conn.NetConn()
-	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = wrapped.NetConn()
-	}
-	return s.conn.Ending() || rawio.HungUp(nc)
 }
 
 // output is the direction from the far side to the client.
