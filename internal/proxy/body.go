@@ -24,8 +24,8 @@ func newBody(c *call) *body {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.Body.Read(p)
 	if err == io.EOF && b.trailer != nil {
-		for name, values := range b.c.r.Trailer {
-			b.trailer[name] = values
+		for name := range b.trailer { // what was announced: that has no Content-Length among it
+			b.trailer[name] = b.c.r.Trailer[name]
 		}
 	}
 	return n, err

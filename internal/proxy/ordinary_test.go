@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -122,6 +123,30 @@ func TestRequestTrailers(t *testing.T) {
 	fetch(t, r)
 	if diff := cmp.Diff(http.Header{"X-Sum": {"7"}}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Backends may take trailer fields for header fields.
+func TestRequestTrailersAreNoWayAroundTheHeader(t *testing.T) {
+	got := make(chan http.Header, 1)
+	addr := front(t, Config{}, origin(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		got <- r.Trailer
+	}))
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Forwarded-For, X_Real_IP\r\n\r\n3\r\nabc\r\n0\r\n"+
+		"X-Sum: 7\r\nContent-Length: 9\r\nX-Forwarded-For: 192.0.2.1\r\nX_Real_IP: 192.0.2.1\r\nX-Surprise: 1\r\n\r\n")
+	select {
+	case h := <-got:
+		if diff := cmp.Diff(http.Header{"X-Sum": {"7"}}, h); diff != "" {
+			t.Error(diff)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no request")
 	}
 }
 

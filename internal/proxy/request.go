@@ -71,6 +71,11 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 			delete(out.Header, name)
 		}
 	}
+	for name := range out.Trailer {
+		if p.owns(name) {
+			delete(out.Trailer, name)
+		}
+	}
 	if len(in.Trailer) > 0 && c.body != nil {
 		c.body.trailer = out.Trailer
 	}
