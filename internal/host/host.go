@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +90,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	if h.listeners, err = h.listen(c, nil); err != nil {
 		return nil, err
 	}
-	t, err := h.newTable(c, h.listeners, nil)
+	t, err := h.newTable(c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -130,18 +129,11 @@ func (h *Host) AdminURL() string {
 	return ""
 }
 
-// ConsoleURL returns where the console of the first route that has one is, or "" when there is none, or none that browsers get to.
-func (h *Host) ConsoleURL() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// ConsolePath returns where the console of the first route that has one is, or "" when there is none.
+func (h *Host) ConsolePath() string {
 	for _, s := range h.table.Load().services {
-		if s.console == "" {
-			continue
-		}
-		for _, l := range h.listeners {
-			if base, ok := strings.CutSuffix(l.url("http"), "/"); ok && l.has(s.r) {
-				return base + s.console
-			}
+		if s.console != "" {
+			return s.console
 		}
 	}
 	return ""
@@ -219,7 +211,7 @@ func (h *Host) Reload(c *config.Config) error {
 	}
 	old := h.table.Load()
 	h.programs.SetLimits(c.MaxProcesses, c.StartRate) // before new pools start their processes
-	t, err := h.newTable(c, listeners, old)
+	t, err := h.newTable(c, old)
 	if err != nil {
 		h.programs.SetLimits(h.c.MaxProcesses, h.c.StartRate)
 		h.dropListeners(listeners, h.listeners)
