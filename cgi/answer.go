@@ -104,9 +104,11 @@ func setHeader(h, from http.Header) {
 
 // patience gives the client its time to take the next piece.
 func (c *call) patience() {
+	var by time.Time // set also when there is none: others may set one for who does not care
 	if d := orDefault(c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
-		c.rc.SetWriteDeadline(time.Now().Add(d))
+		by = time.Now().Add(d)
 	}
+	c.rc.SetWriteDeadline(by)
 }
 
 // answer sends an ordinary response.

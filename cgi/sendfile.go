@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // sendfileLines are the fields with which a program has a file sent instead of its body.
@@ -215,9 +214,7 @@ func (w patientWriter) Write(p []byte) (int, error) {
 // ReadFrom lets the system copy the file, in parts, so that a slow client is told from one that is gone.
 func (w patientWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	for {
-		if d := orDefault(w.c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
-			w.c.rc.SetWriteDeadline(time.Now().Add(d))
-		}
+		w.c.patience()
 		m, err := io.CopyN(w.c.w, r, 256<<10)
 		if n += m; errors.Is(err, io.EOF) {
 			return n, nil

@@ -18,6 +18,7 @@ import (
 	"github.com/wspawn/wspawn/internal/loglimit"
 	"github.com/wspawn/wspawn/internal/metrics"
 	"github.com/wspawn/wspawn/internal/origin"
+	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -77,9 +78,10 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	h.programs = spawner.New(spawner.Config{
 		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,
 	})
-	h.shared = shared{programs: h.programs, log: o.Log}
+	h.shared = shared{programs: h.programs, memory: trim.New(), log: o.Log}
 	defer func() {
 		if err != nil {
+			h.shared.memory.Stop()
 			h.closeListeners()
 			h.shared.closing.Wait()
 			h.programs.Close(context.Background())
@@ -280,6 +282,7 @@ func (h *Host) stop(ctx context.Context) error {
 		l.server.Close()
 		l.closeCerts()
 	}
+	h.shared.memory.Stop()
 	return err
 }
 

@@ -180,14 +180,17 @@ func (h *Host) newListener(lc *config.Listener, admin bool) (*listener, error) {
 		handler = redirect(lc.Redirect)
 	}
 	l.server = &http.Server{
-		Handler:           stream.Normalize(handler),
+		Handler:           h.patient(stream.Normalize(handler)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         l.waiting.track,
-		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
-		Protocols:         new(http.Protocols),
-		HTTP2:             &http2Config,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			l.waiting.track(c, state)
+			h.shared.memory.Changed()
+		},
+		ErrorLog:  slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
+		Protocols: new(http.Protocols),
+		HTTP2:     &http2Config,
 	}
 	secure := lc.Secure()
 	l.server.Protocols.SetHTTP1(true)

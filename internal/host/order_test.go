@@ -53,6 +53,7 @@ type answered struct {
 	status int
 	header http.Header
 	body   string
+	last   bool          // nothing else is answered on the connection
 	conn   *wsframe.Conn // nil: refused
 }
 
@@ -79,7 +80,7 @@ func overHTTP1(t *testing.T, h *Host, k *knock) answered {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := answered{status: resp.StatusCode, header: resp.Header}
+	a := answered{status: resp.StatusCode, header: resp.Header, last: resp.Close}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		behind, _ := br.Peek(br.Buffered())
 		a.conn = wsframe.NewConn(nc, bytes.Clone(behind), wsframe.Client, "", nil)
@@ -88,9 +89,6 @@ func overHTTP1(t *testing.T, h *Host, k *knock) answered {
 	body, err := io.ReadAll(resp.Body)
 	if a.body = string(body); err != nil {
 		t.Error(err)
-	}
-	if _, err := br.ReadByte(); err != io.EOF {
-		t.Errorf("%s: the connection is still there: frames behind the handshake would be taken for a request", k.id)
 	}
 	return a
 }
@@ -144,6 +142,9 @@ func expect(t *testing.T, h *Host, door string, k *knock, status int, reason str
 		<-a.conn.Done()
 		t.Errorf("%s: opened, want %d %q", k.id, status, reason)
 		return a
+	}
+	if door == "HTTP/1.1" && !a.last {
+		t.Errorf("%s: the connection goes on: frames behind the handshake would be taken for a request", k.id)
 	}
 	if a.status != want.status || a.body != want.body {
 		t.Errorf("%s: %d %q, want %d %q", k.id, a.status, a.body, want.status, want.body)
@@ -444,5 +445,40 @@ func opened(t *testing.T, door string, k *knock, r *config.Route, a answered) {
 	delete(got, "Date")
 	if !maps.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("header %v, want %v", got, want)
+	}
+}
+
+// What gateways answer themselves has the reason as well, for who asks for a WebSocket.
+func TestGatewaysSayWhyTheyRefuse(t *testing.T) {
+	dead := []string{"127.0.0.1:1"}
+	dir := t.TempDir()
+	var all []*config.Route
+	add := func(path string) *config.Route {
+		r := config.New[config.Route]()
+		r.Path = path
+		all = append(all, r)
+		return r
+	}
+	cgi := add("/cgi/")
+	cgi.CGI = config.New[config.CGI]()
+	cgi.CGI.Path, cgi.CGI.Upgrade = config.Path(dir), true
+	scgi := add("/scgi/")
+	scgi.SCGI = config.New[config.SCGI]()
+	scgi.SCGI.Servers, scgi.SCGI.Upgrade = dead, true
+	fast := add("/fastcgi/")
+	fast.FastCGI = config.New[config.FastCGI]()
+	fast.FastCGI.Servers, fast.FastCGI.Upgrade = dead, true
+	proxy := add("/proxy/")
+	proxy.Proxy = config.New[config.Proxy]()
+	proxy.Proxy.Servers, proxy.Proxy.Upgrade = dead, true
+	h, _ := run(t, routes(all...))
+	for door, knocks := range doors {
+		for path, want := range map[string]string{"/cgi": "no such program", "/scgi": "no backend can be reached", "/fastcgi": "no backend can be reached", "/proxy": "no backend can be reached"} {
+			a := knocks(t, h, newKnock(door+path, path))
+			reason := a.header.Get("X-WebSocket-Reject-Reason")
+			if a.status < 400 || reason != want || a.body != fmt.Sprintf("%d %s\n", a.status, reason) {
+				t.Errorf("%s%s: %d %q, %q", door, path, a.status, reason, a.body)
+			}
+		}
 	}
 }

@@ -19,9 +19,11 @@ type answer struct {
 
 // patience gives the client its time to take the next piece.
 func (c *call) patience() {
+	var by time.Time // set also when there is none: others may set one for who does not care
 	if d := orDefault(c.p.c.ClientTimeout, DefaultTimeout); d > 0 {
-		c.rc.SetWriteDeadline(time.Now().Add(d))
+		by = time.Now().Add(d)
 	}
+	c.rc.SetWriteDeadline(by)
 }
 
 // Header is that of the backend, kept apart from what others have put into the answer before. Behind the head
