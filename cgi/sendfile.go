@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // sendfileLines are the fields with which a program has a file sent instead of its body.
@@ -190,7 +192,7 @@ func (c *call) sendFile(resp *Response, s *sentFile) error {
 	}
 	for _, part := range s.parts {
 		if _, err := io.Copy(w, part); err != nil {
-			return errGone
+			return gateway.ErrGone
 		}
 	}
 	return nil
