@@ -33,6 +33,9 @@ type Options struct {
 	// Refused is called when a connection of such a peer ends because it has no header. It may be called by many
 	// goroutines at the same time. Optional.
 	Refused func(peer net.Addr, err error)
+	// From is a listener that Open returned for the same address, and that is closed soon. If it is one of TCP, the new
+	// one has its socket: in between both accept connections, and none is lost. nil = a new socket.
+	From net.Listener
 }
 
 // Open opens HOST:PORT, unix:PATH, or systemd:NAME: the socket that systemd has opened under that name
@@ -50,6 +53,9 @@ func Open(addr string, o Options) (net.Listener, error) {
 }
 
 func open(addr string, o Options) (net.Listener, error) {
+	if ln := duplicate(o.From); ln != nil {
+		return ln, nil
+	}
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		return openUnix(path, o)
 	}
@@ -65,6 +71,27 @@ func open(addr string, o Options) (net.Listener, error) {
 		return nil, problem(err)
 	}
 	return ln, nil
+}
+
+// duplicate returns another listener with the same socket, or nil where that cannot be: those of Unix sockets have
+// permissions, and a file that goes with the first one.
+func duplicate(ln net.Listener) net.Listener {
+	if p, ok := ln.(*proxied); ok {
+		ln = p.Listener
+	}
+	t, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil
+	}
+	f, err := t.File()
+	if err != nil {
+		return nil // Windows
+	}
+	defer f.Close()
+	if ln, err = net.FileListener(f); err != nil {
+		return nil
+	}
+	return ln
 }
 
 func problem(err error) error {
@@ -85,6 +112,9 @@ func problem(err error) error {
 
 func openUnix(path string, o Options) (_ net.Listener, err error) {
 	if err := stale.Remove(path); err != nil {
+		if o.From != nil && errors.Is(err, stale.ErrInUse) {
+			return nil, errors.New("what a Unix socket is changes when the server is started anew, or with another path")
+		}
 		return nil, err
 	}
 	uid, gid, err := owner(o.Owner)
