@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,6 +111,19 @@ func problem(err error) error {
 	return err
 }
 
+func unixProblem(path string, err error) error {
+	const longest = 104 // of all systems
+	switch dir := filepath.Dir(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no directory %s", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("permission denied: no file may be made in %s", dir)
+	case errors.Is(err, syscall.EINVAL) && len(path) >= longest:
+		return fmt.Errorf("a path of %d bytes is too long for a Unix socket: it may have about a hundred", len(path))
+	}
+	return problem(err)
+}
+
 func openUnix(path string, o Options) (_ net.Listener, err error) {
 	if err := stale.Remove(path); err != nil {
 		if o.From != nil && errors.Is(err, stale.ErrInUse) {
@@ -123,7 +137,7 @@ func openUnix(path string, o Options) (_ net.Listener, err error) {
 	}
 	ln, err := bindUnix(path, o.Mode)
 	if err != nil {
-		return nil, problem(err)
+		return nil, unixProblem(path, err)
 	}
 	defer func() {
 		if err != nil {
