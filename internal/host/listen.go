@@ -97,6 +97,9 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 	if admin != nil {
 		configured = append(configured, admin)
 	}
+	replaced := slices.DeleteFunc(slices.Clone(before), func(l *listener) bool {
+		return slices.ContainsFunc(configured, func(lc *config.Listener) bool { return sameSocket(l.c, lc) })
+	})
 	for _, lc := range configured {
 		i := slices.IndexFunc(before, func(l *listener) bool {
 			return sameSocket(l.c, lc) && l.admin == (lc == admin) && !slices.Contains(all, l)
@@ -104,8 +107,16 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 		var l *listener
 		if i >= 0 {
 			l = before[i]
-		} else if l, err = h.newListener(lc, lc == admin); err != nil {
-			return all, err
+		} else {
+			// One that is something else now, as with TLS, has its port still.
+			var from net.Listener
+			if i := slices.IndexFunc(replaced, func(l *listener) bool { return l.c.Address == lc.Address }); i >= 0 {
+				from = replaced[i].Listener
+				replaced = slices.Delete(replaced, i, i+1)
+			}
+			if l, err = h.newListener(lc, lc == admin, from); err != nil {
+				return all, err
+			}
 		}
 		all = append(all, l)
 		if !lc.Secure() {
@@ -146,8 +157,9 @@ func (h *Host) certificates(lc *config.Listener, address string) certs.Config {
 	return cc
 }
 
-func (h *Host) newListener(lc *config.Listener, admin bool) (*listener, error) {
-	o := listen.Options{Owner: lc.Owner}
+// newListener opens a listener, with the socket of from if that is not nil.
+func (h *Host) newListener(lc *config.Listener, admin bool, from net.Listener) (*listener, error) {
+	o := listen.Options{Owner: lc.Owner, From: from}
 	if bits, set := lc.Mode.Bits(); set {
 		o.Mode = os.FileMode(bits)
 	}
