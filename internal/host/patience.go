@@ -21,6 +21,9 @@ const (
 // answer. Endpoints that read bodies or set deadlines have bounds of their own, and are left alone.
 func (h *Host) patient(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Err() != nil {
+			return // a stream of HTTP/2 that was reset at once
+		}
 		p := &patientWriter{ResponseWriter: w, rc: http.NewResponseController(w), gone: r.Context().Done()}
 		if w = p; r.ProtoMajor == 1 {
 			p.unread = r.ContentLength != 0

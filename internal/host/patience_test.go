@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/h2test"
 	"github.com/wspawn/wspawn/internal/trim"
 )
@@ -68,6 +69,12 @@ func TestClientsHaveTheirTimeForAnAnswer(t *testing.T) {
 	post := func() *http.Request { return httptest.NewRequest("POST", "/", strings.NewReader("body")) }
 	http2 := func() *http.Request { r := post(); r.ProtoMajor = 2; return r }
 	get := func() *http.Request { return httptest.NewRequest("GET", "/", nil) }
+	var leave func()
+	leaving := func() *http.Request {
+		ctx, cancel := context.WithCancel(context.Background())
+		leave = cancel
+		return get().WithContext(ctx)
+	}
 	for _, x := range []struct {
 		name        string
 		request     func() *http.Request
@@ -91,11 +98,13 @@ func TestClientsHaveTheirTimeForAnAnswer(t *testing.T) {
 			handle: func(w http.ResponseWriter, _ *http.Request, _ *http.ResponseController) { w.Write(nil) }},
 		{name: "HTTP/2", request: http2, write: answerTimeout,
 			handle: func(w http.ResponseWriter, _ *http.Request, _ *http.ResponseController) { w.Write(nil) }},
-		{name: "a client that is gone", request: func() *http.Request {
-			ctx, cancel := context.WithCancel(context.Background())
-			cancel()
-			return get().WithContext(ctx)
-		}, handle: func(w http.ResponseWriter, _ *http.Request, _ *http.ResponseController) { w.Write(nil) }},
+		{name: "a client that leaves", request: leaving,
+			handle: func(w http.ResponseWriter, _ *http.Request, _ *http.ResponseController) {
+				leave()
+				w.Write(nil)
+			}},
+		{name: "a client that has left", request: func() *http.Request { r := leaving(); leave(); return r },
+			handle: func(http.ResponseWriter, *http.Request, *http.ResponseController) { t.Error("it is served") }},
 		{name: "each piece", request: get, write: answerTimeout,
 			handle: func(w http.ResponseWriter, _ *http.Request, _ *http.ResponseController) {
 				w.Write(nil)
@@ -142,6 +151,25 @@ func left(at time.Time) time.Duration {
 		return 0
 	}
 	return time.Until(at)
+}
+
+// A gateway may give its clients more time than others have, and as much as they want.
+func TestTimesOfGatewaysHold(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho; echo hello\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, timeout := range []time.Duration{0, time.Hour} {
+		r := config.New[config.Route]()
+		r.Path, r.CGI = "/", config.New[config.CGI]()
+		r.CGI.Path, r.CGI.ClientTimeout = config.Path(program), config.Duration(timeout)
+		h, _ := run(t, routes(r))
+		w := &waitingAnswer{ResponseRecorder: httptest.NewRecorder()}
+		h.patient(h).ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/", nil))
+		if by := left(w.write).Round(time.Minute); w.Code != http.StatusOK || by != timeout {
+			t.Errorf("client_timeout %v: status %d, a deadline in %v", timeout, w.Code, by)
+		}
+	}
 }
 
 // Those of HTTP/2 are no connections, and most are no sessions.
