@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,7 +91,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	if h.listeners, err = h.listen(c, nil); err != nil {
 		return nil, err
 	}
-	t, err := h.newTable(c, nil)
+	t, err := h.newTable(c, h.listeners, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +130,18 @@ func (h *Host) AdminURL() string {
 	return ""
 }
 
-// ConsolePath returns where the console of the first route that has one is, or "" when there is none.
-func (h *Host) ConsolePath() string {
+// ConsoleURL returns where the console of the first route that has one is, or "" when there is none, or none that browsers get to.
+func (h *Host) ConsoleURL() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, s := range h.table.Load().services {
-		if s.console != "" {
-			return s.console
+		if s.console == "" {
+			continue
+		}
+		for _, l := range h.listeners {
+			if base, ok := strings.CutSuffix(l.url("http"), "/"); ok && l.has(s.r) {
+				return base + s.console
+			}
 		}
 	}
 	return ""
@@ -211,7 +219,7 @@ func (h *Host) Reload(c *config.Config) error {
 	}
 	old := h.table.Load()
 	h.programs.SetLimits(c.MaxProcesses, c.StartRate) // before new pools start their processes
-	t, err := h.newTable(c, old)
+	t, err := h.newTable(c, listeners, old)
 	if err != nil {
 		h.programs.SetLimits(h.c.MaxProcesses, h.c.StartRate)
 		h.dropListeners(listeners, h.listeners)

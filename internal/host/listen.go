@@ -192,6 +192,7 @@ func (h *Host) newListener(lc *config.Listener, admin bool, from net.Listener) (
 		handler = redirect(lc.Redirect)
 	}
 	l.server = &http.Server{
+		Addr:              lc.Address, // byListener finds its table by it
 		Handler:           h.patient(stream.Normalize(handler)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
