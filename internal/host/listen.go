@@ -273,8 +273,13 @@ func (h *Host) dropListeners(listeners, kept []*listener) {
 		}
 		l.Close()
 		if l.serving {
-			l.waiting.close()
 			h.serving.Go(func() {
+				// Who has connected a moment ago has a request on the way, which Shutdown would not answer.
+				l.server.SetKeepAlivesEnabled(false)
+				for end := time.Now().Add(time.Second); !l.waiting.empty() && time.Now().Before(end); {
+					time.Sleep(20 * time.Millisecond)
+				}
+				l.waiting.close()
 				ctx, cancel := context.WithTimeout(context.Background(), idleTimeout)
 				defer cancel()
 				l.server.Shutdown(ctx)

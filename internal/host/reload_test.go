@@ -3,9 +3,12 @@
 package host
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -214,8 +217,20 @@ func TestReloadChangesWhatAListenerIs(t *testing.T) {
 	h, _ := run(t, listeners(func(_, _ *config.Listener) {}))
 	first := dial(t, h, "/", nil)
 	addr := h.listeners[0].Addr().String()
+	early, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	for h.listeners[0].waiting.empty() {
+		time.Sleep(time.Millisecond)
+	}
 	if err := h.Reload(listeners(func(tcp, _ *config.Listener) { tcp.SelfSigned = true })); err != nil {
 		t.Fatal(err)
+	}
+	io.WriteString(early, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(early), nil); err != nil {
+		t.Errorf("a request of before the reload: %v, %v", resp, err)
 	}
 	if now := h.URLs("ws")[0]; now != "wss://"+addr+"/" {
 		t.Errorf("listening at %s, not %s", now, addr)
@@ -232,7 +247,7 @@ func TestReloadChangesWhatAListenerIs(t *testing.T) {
 	if got := h.listeners[0].Addr().String(); got != addr {
 		t.Errorf("listening at %s, not %s", got, addr)
 	}
-	err := h.Reload(listeners(func(tcp, unix *config.Listener) { tcp.HTTP2, unix.HTTP2 = false, false }))
+	err = h.Reload(listeners(func(tcp, unix *config.Listener) { tcp.HTTP2, unix.HTTP2 = false, false }))
 	if err == nil || !strings.Contains(err.Error(), "started anew") {
 		t.Errorf("another listener at a Unix socket: %v", err)
 	}
