@@ -140,8 +140,10 @@ func (a *Auth) check(c *Config, p *problems, at string) {
 	}
 	if h := a.Hook; h != nil {
 		known(p, at+".hook.program", "program", h.Program, c.Program)
-		if len(c.Argv(h.Program, h.Command)) == 0 {
+		if command := c.Argv(h.Program, h.Command); len(command) == 0 {
 			p.addf(at+".hook.command", "nothing to run: give a command, or a program that has one")
+		} else if len(h.Command) > 0 {
+			p.add(at+".hook.command", look(command))
 		}
 	}
 	if a.Certificate != nil && !c.asksForCertificates() {

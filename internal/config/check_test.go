@@ -147,6 +147,12 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"a limit that is no number", func(c *Config) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},
 		{"a command in one word", func(c *Config) { c.Route[0].Stdio.Command = []string{"cat -u"} }, []string{`route[0].stdio.command: program "cat -u": not found in PATH; write the program and each of its arguments apart`}},
 		{"a console of files", func(c *Config) { r := c.Route[0]; r.Stdio, r.Console, r.Files = nil, "on", &Files{Root: "dir"} }, []string{"route[0].console: there is no WebSocket to try"}},
+		{"a cgroup that does not exist", func(c *Config) { c.Program["p"].Cgroup = "/no/such" }, []string{"program.p.cgroup: /no/such: no such file or directory"}},
+		{"a hook that does not exist", func(c *Config) {
+			c.Route[0].Auth = New[Auth]()
+			c.Route[0].Auth.Hook = New[AuthHook]()
+			c.Route[0].Auth.Hook.Command = []string{"no-such-program"}
+		}, []string{`route[0].auth.hook.command: program "no-such-program": not found in PATH`}},
 		{"a user that does not exist", func(c *Config) { c.Program["p"].User = "no-such" }, []string{`program.p.user: there is no user "no-such"`}},
 		{"a group that does not exist", func(c *Config) { c.Program["p"].Group = "no-such" }, []string{`program.p.group: there is no group "no-such"`}},
 		{"a user by number", func(c *Config) { c.Program["p"].User, c.Program["p"].Group = "4000000000", "4000000000" }, nil},
