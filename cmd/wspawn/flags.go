@@ -96,7 +96,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&c.Hosts, "host", nil, "`NAME` that the server may be asked for on this machine, as by a proxy in front; * is any (repeatable)")
 	fs.StringArrayVar(&r.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
 	fs.BoolVar(&r.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
-	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
+	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks (repeatable); * is any, for development")
 	fs.StringVar(&c.Admin, "admin", "", "`ADDRESS` that tells how the server is: /metrics for Prometheus, /healthz, and wspawn status")
 	f.value(fs, "drain", &c.Drain, "how long a stopping server waits for clients and programs")
 }
@@ -106,7 +106,7 @@ func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
 	f.choice(fs, "framing", &s.Framing.Framing, "how messages lie in the program's streams: lines, null, length, json, raw", "lines", "null", "length", "json", "raw")
 	fs.BoolVar(&s.Binary, "binary", false, "send binary messages instead of text")
 	f.choice(fs, "other-type", &s.OtherType, "messages of the other type than --binary says: pass, refuse; default refuses binary ones only", "default", "pass", "refuse")
-	f.choice(fs, "newlines", &s.Newlines, "newlines (NULs with --framing null) inside of client messages: pass, escape, refuse", "pass", "escape", "refuse")
+	f.choice(fs, "newlines", &s.Newlines, "newlines (NULs with --framing null) inside of client messages: pass, escape, strip (CRs too), refuse", "pass", "escape", "strip", "refuse")
 	f.choice(fs, "invalid-utf8", &s.InvalidUTF8, "output that is not UTF-8, in text: replace, binary, refuse", "replace", "binary", "refuse")
 	f.value(fs, "max-line", &s.MaxLine, "largest message of the program that is collected, `SIZE` in bytes")
 	f.choice(fs, "long-line", &s.LongLine, "larger ones: split (into fragments of one message), refuse", "split", "refuse")
