@@ -263,9 +263,7 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 	}
 	c.Route = []*config.Route{r}
 	if err := c.Check(); err != nil {
-		for _, e := range err.(*multierror.Error).Errors {
-			f.problem = multierror.Append(f.problem, f.translate(e))
-		}
+		f.problem = multierror.Append(f.problem, each(f.place(err))...)
 	}
 	return c, f.problem.ErrorOrNil()
 }
@@ -399,6 +397,15 @@ var flagOf = map[string]string{
 	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
 	"subprotocols": "subprotocol", "client_ca": "tls-client-ca", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
 	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group",
+}
+
+// place says which flags the problems are about.
+func (f *serveFlags) place(err error) error {
+	var all *multierror.Error
+	for _, e := range each(err) {
+		all = multierror.Append(all, f.translate(e))
+	}
+	return all
 }
 
 // translate names a setting as the command line has it.
