@@ -76,7 +76,7 @@ func (c *Config) Check() error {
 	if name := c.Client.HostHeader; name != "" && !token(name) {
 		p.addf("client.host_header", "%q is not the name of a header", name)
 	}
-	if l := c.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.Waiting < 0 {
+	if l := c.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.Waiting < 0 || l.Requests < 0 || l.RequestsPerAddress < 0 {
 		p.addf("limits", "negative limit")
 	}
 	for _, name := range keys(c.Program) {

@@ -73,7 +73,7 @@ type Client struct {
 	Strict bool `toml:"strict"`
 }
 
-// Limits bound the sessions of all clients, and those of each address (of IPv6, each /64). Clients on this machine and behind Unix
+// Limits bound the sessions and requests of all clients, and those of each address (of IPv6, each /64). Clients on this machine and behind Unix
 // sockets are bound by those of all alone. What is over a limit is refused before the handshake, with 429 or 503.
 type Limits struct {
 	// Sessions at once; 0 is no limit.
@@ -93,6 +93,12 @@ type Limits struct {
 
 	// Clients that may wait.
 	Waiting int `toml:"waiting" default:"1000"`
+
+	// Requests at once that are for no WebSocket; 0 is no limit.
+	Requests int `toml:"requests" default:"10000"`
+
+	// Such requests of one address at once; 0 is no limit.
+	RequestsPerAddress int `toml:"requests_per_address" default:"500"`
 }
 
 // RouteLimits bound the sessions of one route, beside those of the server.

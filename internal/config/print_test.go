@@ -141,6 +141,8 @@ rate = 0
 rate_per_address = 20
 wait = "0s"
 waiting = 1000
+requests = 10000
+requests_per_address = 500
 
 [program."my cat"]
 command = ["cat", "-u"]

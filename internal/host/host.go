@@ -51,7 +51,8 @@ type Host struct {
 	log      *slog.Logger
 	programs *spawner.Spawner
 	shared   shared
-	limiter  *limit.Limiter
+	limiter  *limit.Limiter        // of sessions
+	requests *limit.Limiter        // of all other requests
 	table    atomic.Pointer[table] // what answers new requests
 
 	mu        sync.Mutex // guards the fields below
@@ -75,7 +76,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	h.o.metrics = metrics.New(h.now)
 	h.o.root = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.table.Load().routes.ServeHTTP(w, r) })
 	h.o.failures = new(limit.Failures)
-	h.limiter = limit.New(limits(&c.Limits))
+	h.limiter, h.requests = limit.New(limits(&c.Limits)), limit.New(requestLimits(&c.Limits))
 	h.programs = spawner.New(spawner.Config{
 		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,
 	})
@@ -235,6 +236,7 @@ func (h *Host) Reload(c *config.Config) error {
 	}
 	h.table.Store(t)
 	h.limiter.Set(limits(&c.Limits))
+	h.requests.Set(requestLimits(&c.Limits))
 	if h.running {
 		for _, l := range listeners {
 			h.serve(l)

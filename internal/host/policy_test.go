@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/wsframe"
@@ -183,6 +184,59 @@ func TestEachAddressHasItsLimits(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// Requests whose answer does not come are counted, apart from sessions.
+func TestRequestsAreBounded(t *testing.T) {
+	begun, end := make(chan bool, 8), make(chan bool)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun <- true
+		<-end
+	}))
+	defer backend.Close()
+	proxy := config.New[config.Route]()
+	proxy.Path, proxy.Proxy = "/slow", config.New[config.Proxy]()
+	proxy.Proxy.Servers = []string{backend.Listener.Addr().String()}
+	c := routes(proxy, stdioRoute("/", "cat"))
+	c.Client.TrustedProxies = []string{"loopback"}
+	c.Limits.Requests, c.Limits.RequestsPerAddress = 3, 2
+	h, _ := run(t, c)
+	answers := make(chan error)
+	get := func(address string) (status int, reason string, err error) {
+		req, _ := http.NewRequest("GET", h.URLs("http")[0]+"slow", nil)
+		req.Header.Set("X-Forwarded-For", address)
+		resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
+		if err != nil {
+			return 0, "", err
+		}
+		resp.Body.Close()
+		return resp.StatusCode, resp.Header.Get(rejectReason), nil
+	}
+	for _, address := range []string{"192.0.2.1", "192.0.2.1", "192.0.2.2"} {
+		go func() {
+			status, reason, err := get(address)
+			if err == nil && status != 200 {
+				err = fmt.Errorf("%s: status %d %s", address, status, reason)
+			}
+			answers <- err
+		}()
+		<-begun
+	}
+	for address, want := range map[string]int{"192.0.2.1": 429, "192.0.2.2": 503} {
+		if status, reason, err := get(address); status != want || reason == "" {
+			t.Errorf("one more of %s: %d %q %v, want %d", address, status, reason, err, want)
+		}
+	}
+	echo(t, dial(t, h, "/", nil), "sessions are counted apart")
+	close(end)
+	for range 3 {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if status, reason, err := get("192.0.2.1"); status != 200 {
+		t.Errorf("there is room again: %d %q %v", status, reason, err)
+	}
 }
 
 func TestClientsThatSendTooMuchAreClosed(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/wspawn/wspawn/internal/listen"
 	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/watch"
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 // A table is what answers requests under one configuration. It does not change.
@@ -100,11 +101,32 @@ func (h *Host) front(c *config.Config, next http.Handler) (http.Handler, error) 
 	if err != nil {
 		return nil, err
 	}
-	next = &limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}
+	next = h.bound(next)
 	if c.Client.HostHeader != "" {
 		next = names.Handler(next) // what the client of a proxy asked for has to be one of the names, too
 	}
 	return h.observe(names.Handler(clients.Handler(next))), nil
+}
+
+// bound bounds how many sessions there are, and apart from them how many other requests: their answers take memory as long as
+// nobody reads them.
+func (h *Host) bound(next http.Handler) http.Handler {
+	sessions := &limit.Handler{Limiter: h.limiter, Next: next, Log: h.log}
+	requests := &limit.Handler{Limiter: h.requests, Next: next, All: true, Log: h.log}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wsframe.IsUpgrade(r) {
+			sessions.ServeHTTP(w, r)
+			return
+		}
+		requests.ServeHTTP(w, r)
+	})
+}
+
+// requestLimits are those for requests that are no sessions. They come as fast as they like.
+func requestLimits(l *config.Limits) limit.Config {
+	c := limits(&config.Limits{Sessions: l.Requests, SessionsPerAddress: l.RequestsPerAddress})
+	c.Noun = "requests"
+	return c
 }
 
 // limits returns them in the terms of package limit.

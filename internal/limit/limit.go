@@ -9,11 +9,13 @@
 package limit
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +45,8 @@ type Config struct {
 	// Exempt reports whether an address has no limits of its own, as that of a proxy that does not say who its clients
 	// are, or of a monitor. Nil: loopback addresses, which are proxies more often than clients.
 	Exempt func(netip.Addr) bool
+	// Noun is what is counted, as the log calls it. Empty: "sessions".
+	Noun string
 	// RetryAfter is what clients are told when nobody knows how long it will take. 0 = 5 s.
 	RetryAfter time.Duration
 }
@@ -90,6 +94,7 @@ func (l *Limiter) Set(c Config) {
 	def(&c.Waiting, 1000)
 	def(&c.Addresses, 65_536)
 	def(&c.RetryAfter, 5*time.Second)
+	c.Noun = cmp.Or(c.Noun, Sessions)
 	if c.Exempt == nil {
 		c.Exempt = netip.Addr.IsLoopback
 	}
@@ -123,7 +128,7 @@ func (l *Limiter) Acquire(ctx context.Context, remoteAddr string) (release func(
 	refuse := func(status int, reason string, d time.Duration, text string) (func(), *wsframe.Rejection) {
 		l.refused[reason]++
 		l.addresses.put(of, now)
-		rej := &wsframe.Rejection{Status: status, Reason: text, Err: fmt.Errorf("limit of %s", reason)}
+		rej := &wsframe.Rejection{Status: status, Reason: text, Err: fmt.Errorf("limit of %s", strings.Replace(reason, Sessions, l.c.Noun, 1))}
 		rej = rej.RetryAfter(d)
 		l.mu.Unlock()
 		return nil, rej
