@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/gateway"
 	"github.com/wspawn/wspawn/internal/relay"
 	"github.com/wspawn/wspawn/internal/stream"
 )
@@ -53,7 +54,7 @@ func putReader(br *bufio.Reader) {
 // respond brings the response to the client. See call.run for what it returns.
 func (c *call) respond() (redirect *http.Request, err error) {
 	br := readers.Get().(*bufio.Reader)
-	br.Reset(&backendReader{c, orDefault(c.g.ReadTimeout, DefaultReadTimeout)})
+	br.Reset(&backendReader{c, gateway.OrDefault(c.g.ReadTimeout, DefaultReadTimeout)})
 	resp, err := ReadResponse(br, ResponseOptions{MaxHeader: c.g.maxHeader(), Bare: c.g.Bare, Interim: c.interim})
 	if err == nil && resp.Status == http.StatusSwitchingProtocols {
 		glued, _ := br.Peek(br.Buffered())
@@ -104,9 +105,7 @@ func setHeader(h, from http.Header) {
 
 // patience gives the client its time to take the next piece.
 func (c *call) patience() {
-	if d := orDefault(c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
-		c.rc.SetWriteDeadline(time.Now().Add(d))
-	}
+	gateway.Patience(c.rc, gateway.OrDefault(c.g.ClientTimeout, DefaultClientTimeout))
 }
 
 // answer sends an ordinary response.
@@ -162,7 +161,7 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 		if len(piece) > 0 {
 			c.patience()
 			if _, werr := c.w.Write(piece); werr != nil {
-				return errGone
+				return gateway.ErrGone
 			}
 		}
 		switch {
@@ -180,7 +179,7 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 		case len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
 			c.patience()
 			if c.rc.Flush() != nil {
-				return errGone
+				return gateway.ErrGone
 			}
 		}
 	}
@@ -232,7 +231,7 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 	if errors.Is(err, http.ErrNotSupported) {
 		return &GatewayError{Status: http.StatusNotImplemented, Reason: "this connection cannot be upgraded", Err: err}
 	} else if err != nil {
-		return errGone
+		return gateway.ErrGone
 	}
 	start := time.Now()
 	if log := c.g.Log; log != nil {
@@ -240,7 +239,7 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 	}
 	o := relay.Options{
 		FromClient: early, FromFar: glued,
-		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: orDefault(c.g.HalfTimeout, relay.DefaultHalf),
+		Idle: c.g.IdleTimeout, Life: c.g.MaxLife, Half: gateway.OrDefault(c.g.HalfTimeout, relay.DefaultHalf),
 	}
 	if c.g.Expires != nil {
 		o.Expires = c.g.Expires(c.r)
@@ -257,9 +256,9 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 
 // asked reports whether each protocol of an answer is one that the client offered.
 func asked(offered []string, protocol string) bool {
-	offers := protocols(offered)
-	for _, p := range protocols([]string{protocol}) {
-		if !slices.ContainsFunc(offers, func(o string) bool { return strings.EqualFold(o, p) }) {
+	offers := gateway.List(offered)
+	for _, p := range gateway.List([]string{protocol}) {
+		if !gateway.Contains(offers, p) {
 			return false
 		}
 	}

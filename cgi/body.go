@@ -104,9 +104,3 @@ func (b *body) end(answered bool) {
 	b.End(answered)
 	<-b.done
 }
-
-var errGone = gateway.ErrGone
-
-func orDefault(d, otherwise time.Duration) time.Duration { return gateway.OrDefault(d, otherwise) }
-
-func protocols(lines []string) []string { return gateway.List(lines) }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/wspawn/wspawn/internal/gateway"
 )
@@ -25,24 +24,11 @@ func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*
 		limit = min(limit, g.MaxBody)
 	}
 	var all bytes.Buffer
-	timeout := gateway.OrDefault(g.ClientTimeout, DefaultClientTimeout)
-	buf := make([]byte, 4096)
-	for {
-		if timeout > 0 {
-			rc.SetReadDeadline(time.Now().Add(timeout))
-		}
-		n, err := r.Body.Read(buf)
-		all.Write(buf[:n])
-		if int64(all.Len()) > limit {
-			return nil, &GatewayError{Status: http.StatusRequestEntityTooLarge}
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, ours(gateway.BodyError(err))
-		}
+	var body gateway.Body
+	body.Init(rc, r, gateway.OrDefault(g.ClientTimeout, DefaultClientTimeout), limit)
+	if _, err := all.ReadFrom(&body); err != nil {
+		return nil, ours(err)
 	}
-	rc.SetReadDeadline(time.Time{})
 	known := *r
 	known.TransferEncoding = nil
 	known.ContentLength = int64(all.Len())

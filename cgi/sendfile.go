@@ -11,7 +11,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // sendfileLines are the fields with which a program has a file sent instead of its body.
@@ -191,7 +192,7 @@ func (c *call) sendFile(resp *Response, s *sentFile) error {
 	}
 	for _, part := range s.parts {
 		if _, err := io.Copy(w, part); err != nil {
-			return errGone
+			return gateway.ErrGone
 		}
 	}
 	return nil
@@ -215,9 +216,7 @@ func (w patientWriter) Write(p []byte) (int, error) {
 // ReadFrom lets the system copy the file, in parts, so that a slow client is told from one that is gone.
 func (w patientWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	for {
-		if d := orDefault(w.c.g.ClientTimeout, DefaultClientTimeout); d > 0 {
-			w.c.rc.SetWriteDeadline(time.Now().Add(d))
-		}
+		w.c.patience()
 		m, err := io.CopyN(w.c.w, r, 256<<10)
 		if n += m; errors.Is(err, io.EOF) {
 			return n, nil

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+
+	"github.com/wspawn/wspawn/internal/stream"
 )
 
 // Header lines of the handshake in the spelling of RFC 6455. Lookups in an
@@ -81,16 +83,6 @@ func values(h http.Header, field string) []string {
 	return h[textproto.CanonicalMIMEHeaderKey(field)]
 }
 
-// reserved reports whether a header line belongs to the handshake or to the
-// connection and so cannot be chosen by the application.
-func reserved(name string) bool {
-	switch name = textproto.CanonicalMIMEHeaderKey(name); name {
-	case "Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return true
-	}
-	return strings.HasPrefix(name, "Sec-Websocket-")
-}
-
 // checkFields refuses header lines that cannot be sent with a handshake: names
 // that are reserved, names and values that would break the head.
 func checkFields(h http.Header) error {
@@ -98,7 +90,7 @@ func checkFields(h http.Header) error {
 		switch {
 		case !isToken(name):
 			return fmt.Errorf("header name %q is not a token", name)
-		case reserved(name):
+		case stream.Reserved(name):
 			return fmt.Errorf("header %s belongs to the handshake", name)
 		}
 		for _, v := range values {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/stream"
 )
 
 // A Rejection is an HTTP answer in place of a WebSocket connection. As an error
@@ -96,7 +98,7 @@ const maxReason = 512
 func (e *Rejection) Write(w http.ResponseWriter) {
 	h := w.Header()
 	for name, values := range e.Header {
-		if !isToken(name) || reserved(name) && textproto.CanonicalMIMEHeaderKey(name) != "Sec-Websocket-Version" {
+		if !isToken(name) || stream.Reserved(name) && textproto.CanonicalMIMEHeaderKey(name) != "Sec-Websocket-Version" {
 			continue
 		}
 		var clean []string

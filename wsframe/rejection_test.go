@@ -3,7 +3,6 @@ package wsframe
 import (
 	"errors"
 	"net/http"
-	"net/textproto"
 	"strings"
 	"testing"
 	"time"
@@ -74,18 +73,5 @@ func TestRejectionError(t *testing.T) {
 	err := error(&Rejection{Status: 403, Reason: "no", Err: cause})
 	if got, want := err.Error(), "websocket refused: 403 Forbidden: no: cause"; got != want || !errors.Is(err, cause) {
 		t.Errorf("error %q, want %q", got, want)
-	}
-}
-
-func TestReservedNames(t *testing.T) {
-	for _, name := range []string{"upgrade", "CONNECTION", "sec-websocket-anything", "te"} {
-		if !reserved(name) {
-			t.Errorf("%s can be set", name)
-		}
-	}
-	for _, name := range []string{"Sec-Fetch-Mode", textproto.CanonicalMIMEHeaderKey("set-cookie"), "Date"} {
-		if reserved(name) {
-			t.Errorf("%s cannot be set", name)
-		}
 	}
 }

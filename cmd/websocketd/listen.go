@@ -205,9 +205,11 @@ func (s *server) tlsConfig() (*tls.Config, error) {
 
 // listenUnix listens on a Unix socket, in place of one that nobody listens on any more.
 func listenUnix(name string) (net.Listener, error) {
-	if err := stale.Remove(name); errors.Is(err, stale.ErrInUse) {
+	switch err := stale.Remove(name); {
+	case err == nil, errors.Is(err, stale.ErrNotSocket): // which cannot be bound
+	case errors.Is(err, stale.ErrInUse):
 		return nil, fmt.Errorf("unix socket %s is already in use", name)
-	} else if err != nil {
+	default:
 		return nil, fmt.Errorf("unix socket %s: %w", name, err)
 	}
 	return net.Listen("unix", name)

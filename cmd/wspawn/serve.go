@@ -306,6 +306,9 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 		if len(c.Route) > 1 || r.Path != "/" || len(r.Host) > 0 {
 			where = "  at " + r.Title()
 		}
+		if len(r.Listeners) > 0 {
+			where += "  on " + strings.Join(r.Listeners, ", ")
+		}
 		switch kind, what := r.Serves(c); kind {
 		case "files":
 		case "stdio":
@@ -323,13 +326,8 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 	if url := h.AdminURL(); url != "" {
 		fmt.Fprintf(&b, "status     %s\n", url)
 	}
-	if path := h.ConsolePath(); path != "" {
-		for _, url := range h.URLs("http") {
-			if base, ok := strings.CutSuffix(url, "/"); ok {
-				fmt.Fprintf(&b, "console    %s%s\n", base, path)
-				break
-			}
-		}
+	if url := h.ConsoleURL(); url != "" {
+		fmt.Fprintf(&b, "console    %s\n", url)
 	}
 	io.WriteString(out, b.String())
 }

@@ -116,54 +116,6 @@ func known[T any](p *problems, setting, table, name string, m map[string]T) {
 	p.addf(setting, "there is no [%s.%s]: there is %s", table, join("", name), strings.Join(keys(m), ", "))
 }
 
-// checkRoutes checks each, and that they get along.
-func (c *Config) checkRoutes(p *problems) {
-	if len(c.Route) == 0 {
-		p.addf("route", "nothing to serve: add a [[route]]")
-	}
-	table := make([]route.Route, len(c.Route))
-	for i, r := range c.Route {
-		r.check(c, p, RouteSetting(i))
-		table[i] = r.Pattern(http.NotFoundHandler())
-	}
-	_, err := route.New(table)
-	for _, e := range all(err) {
-		var conflict *route.ConflictError
-		var one *route.RouteError
-		switch {
-		case errors.As(e, &conflict):
-			p.addf(fmt.Sprintf("route[%d].path", conflict.B), "%v: change one of them (the other one is route[%d])", conflict, conflict.A)
-		case errors.As(e, &one):
-			p.add(fmt.Sprintf("route[%d].path", one.Index), one)
-		}
-	}
-}
-
-// all returns what was joined.
-func all(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
-	}
-	return []error{err}
-}
-
-// Pattern returns the route for a table.
-func (r *Route) Pattern(h http.Handler) route.Route {
-	out := route.Route{
-		Name: r.Name, Hosts: r.Host, Path: r.Path, Suffixes: r.Suffix, Methods: r.Methods, Handler: h,
-		Match: make(map[string]*regexp.Regexp),
-	}
-	for name, expr := range r.Match {
-		if re, err := regexp.Compile(`^(?:` + expr + `)$`); err == nil {
-			out.Match[name] = re
-		}
-	}
-	return out
-}
-
 // Title is what the log calls the route.
 func (r *Route) Title() string {
 	if r.Name != "" {
@@ -204,6 +156,7 @@ func (r *Route) check(c *Config, p *problems, at string) {
 			p.addf(at+".host", "%q is not a name like example.com or *.example.com (without a port)", h)
 		}
 	}
+	c.checkNamed(p, at+".listeners", r.Listeners)
 	for _, s := range r.Suffix {
 		if s == "" || strings.Contains(s, "/") {
 			p.addf(at+".suffix", "%q is not the end of a name, like .php", s)

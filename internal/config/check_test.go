@@ -99,6 +99,25 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"suffixes and methods", func(c *Config) { c.Route[0].Suffix, c.Route[0].Methods = []string{"a/b"}, []string{"get"} }, []string{"route[0].suffix: ", "route[0].methods: "}},
 		{"a bad path", func(c *Config) { c.Route[0].Path = "x" }, []string{`route[0].path: path "x" does not begin with a slash`}},
 		{"the same path twice", func(c *Config) { add(c, func(r *Route) {}) }, []string{"route[1].path: \"/\" and \"/\" are for the same requests: change one of them (the other one is route[0])"}},
+		{"the same path on other listeners", func(c *Config) {
+			c.Listen, c.Route[0].Listeners = []string{"127.0.0.1:1", "unix:/y"}, []string{"unix:/y"}
+			add(c, func(r *Route) { r.Listeners = []string{"127.0.0.1:1"} })
+		}, nil},
+		{"the same path on a listener of both", func(c *Config) {
+			c.Listen, c.Route[0].Listeners = []string{"127.0.0.1:1", "unix:/y", "unix:/z"}, []string{"unix:/y", "unix:/z"}
+			add(c, func(r *Route) { r.Path = "/x" })
+			add(c, func(r *Route) { r.Listeners = []string{"127.0.0.1:1", "unix:/y", "unix:/z"} })
+			add(c, func(r *Route) { r.Path = "x" })
+		}, []string{"route[3].path: path \"x\" does not begin with a slash", "route[2].path: \"/\" and \"/\" are for the same requests: change one of them (the other one is route[0])"}},
+		{"a listener that is not there", func(c *Config) {
+			c.Listen, c.Route[0].Listeners = []string{"127.0.0.1:1", "unix:/y"}, []string{"unix:/y", "127.0.0.1"}
+		}, []string{`route[0].listeners: there is no listener "127.0.0.1": there is "127.0.0.1:1", "unix:/y" (without this key, the route is on all)`}},
+		{"the listener that is there without another", func(c *Config) { c.Route[0].Listeners = []string{DefaultListen} }, nil},
+		{"a listener that redirects", func(c *Config) {
+			l := New[Listener]()
+			l.Address, l.Redirect, c.Route[0].Listeners = "127.0.0.1:1", "https", []string{"127.0.0.1:1"}
+			c.Listener = []*Listener{l}
+		}, []string{`route[0].listeners: the listener "127.0.0.1:1" sends all requests elsewhere (redirect)`}},
 		{"paths that cross", func(c *Config) {
 			c.Route[0].Path = "/a/{x}"
 			add(c, func(r *Route) { r.Path = "/{y}/b" })

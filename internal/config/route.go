@@ -15,6 +15,10 @@ type Route struct {
 	// environment of a program.
 	Path string `toml:"path" default:"/"`
 
+	// Listeners that the route is on, by their addresses as `listen` and `[[listener]]` have them. Without it, all; on others it does not
+	// exist, and another route may be for the same requests.
+	Listeners []string `toml:"listeners"`
+
 	// Only paths with a part that ends so, as `.php`.
 	Suffix []string `toml:"suffix"`
 

@@ -81,6 +81,8 @@ func (e *Encoder) delimited(part *wsframe.Part, delimiter, letter byte) *wsframe
 		e.out = append(e.out, part.Payload...)
 	case Escape:
 		e.escape(part.Payload, delimiter, letter)
+	case Strip:
+		e.strip(part.Payload, delimiter)
 	default:
 		e.out = append(e.out, part.Payload...)
 	}
@@ -100,6 +102,23 @@ func (e *Encoder) escape(p []byte, delimiter, letter byte) {
 			e.leave()
 			e.out = append(e.out, '\\', '\\')
 		default:
+			e.out = append(e.out, c)
+		}
+	}
+}
+
+// strip leaves the delimiter out, and CR, which some take for the end of a line as well.
+func (e *Encoder) strip(p []byte, delimiter byte) {
+	other := delimiter
+	if delimiter == '\n' {
+		other = '\r'
+	}
+	if bytes.IndexByte(p, delimiter) < 0 && bytes.IndexByte(p, other) < 0 {
+		e.out = append(e.out, p...)
+		return
+	}
+	for _, c := range p {
+		if c != delimiter && c != other {
 			e.out = append(e.out, c)
 		}
 	}

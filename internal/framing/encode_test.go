@@ -30,6 +30,9 @@ var inputTests = []inputTest{
 	{"newlines in messages are escaped", Options{Delimiters: Escape}, join(messageIn(opText, "a\n\\n\x00b\\"), messageIn(opText, "c")), "a\\n\\\\n\x00b\\\\\nc\n", 0},
 	{"newlines in messages are refused", Options{Delimiters: Refuse}, join(messageIn(opText, "a"), messageIn(opText, "b\nc"), messageIn(opText, "d")), "a\n", 1008},
 	{"newlines in fragments are refused", Options{Delimiters: Refuse}, fragments(opText, "a", "\n"), "a", 1008},
+	{"newlines in messages are left out", Options{Delimiters: Strip}, join(messageIn(opText, "FOO\r\nBAR"), messageIn(opText, "a\n"), messageIn(opText, "b\rc\x00\\n")), "FOOBAR\na\nbc\x00\\n\n", 0},
+	{"a message of nothing but newlines is an empty line", Options{Delimiters: Strip}, join(messageIn(opText, "\r\n\n\r"), messageIn(opText, "a")), "\na\n", 0},
+	{"newlines in fragments are left out", Options{Delimiters: Strip}, fragments(opText, "\na\r", "\n", "", "b€\n", "\r"), "ab€\n", 0},
 	{"binary messages are refused", Options{}, join(messageIn(opText, "a"), messageIn(opBin, "b"), messageIn(opText, "c")), "a\n", 1003},
 	{"binary messages pass", Options{OtherType: Pass}, messageIn(opBin, "\xff\xfe"), "\xff\xfe\n", 0},
 	{"binary messages of a binary service", Options{Binary: true}, join(messageIn(opBin, "\xff"), messageIn(opText, "t")), "\xff\nt\n", 0},
@@ -41,6 +44,7 @@ var inputTests = []inputTest{
 	{"null", Options{Framing: Null}, join(messageIn(opText, "a\n"), messageIn(opText, "")), "a\n\x00\x00", 0},
 	{"null passes", Options{Framing: Null}, messageIn(opText, "a\x00b"), "a\x00b\x00", 0},
 	{"null is escaped", Options{Framing: Null, Delimiters: Escape}, messageIn(opText, "\x00\\\n0"), "\\0\\\\\n0\x00", 0},
+	{"null is left out, newlines are not", Options{Framing: Null, Delimiters: Strip}, join(messageIn(opText, "\x00a\r\n\x00\x00b\x00"), messageIn(opText, "\x00")), "a\r\nb\x00\x00", 0},
 	{"null is refused", Options{Framing: Null, Delimiters: Refuse}, messageIn(opText, "\x00"), "", 1008},
 
 	{"length", Options{Framing: Length}, join(messageIn(opText, "a\n"), messageIn(opText, ""), messageIn(opText, "b")), "\x00\x00\x00\x02a\n\x00\x00\x00\x00\x00\x00\x00\x01b", 0},
@@ -106,6 +110,7 @@ func TestAMessageOverManySegments(t *testing.T) {
 	}{
 		{"lines", Options{}, payload + "\n"},
 		{"lines, escaped", Options{Delimiters: Escape}, strings.ReplaceAll(payload, "\n", `\n`) + "\n"},
+		{"lines, stripped", Options{Delimiters: Strip}, strings.ReplaceAll(payload, "\n", "") + "\n"},
 		{"null", Options{Framing: Null}, payload + "\x00"},
 		{"length", Options{Framing: Length}, "\x00\x04\x93\xe0" + payload},
 		{"json", Options{Framing: JSON}, string(object) + "\n"},

@@ -13,7 +13,7 @@ func fuzzOptions(bits uint16) (o Options, stream string) {
 	o.InvalidUTF8 = []Choice{Default, Replace, AsBinary, Refuse}[bits>>4&3]
 	o.LongLine = []Choice{Default, Refuse}[bits>>6&1]
 	o.MaxLine = []int64{0, 1, 10, 100}[bits>>7&3]
-	o.Delimiters = []Choice{Default, Pass, Escape, Refuse}[bits>>9&3]
+	o.Delimiters = []Choice{Pass, Escape, Strip, Refuse}[bits>>9&3]
 	o.OtherType = []Choice{Default, Pass, Refuse}[bits>>11&3%3]
 	if o.Framing == Lines && !o.Binary && bits&(1<<14) != 0 {
 		stream = "stdout"
@@ -126,12 +126,13 @@ func FuzzInputCutAtRandom(f *testing.F) {
 	})
 }
 
-// Messages of a client, divided into frames, arrive as they are, and come back from a program that
-// echoes them.
+// Messages of a client, divided into frames, arrive as they are, or without their line ends, and come back from a
+// program that echoes them.
 func FuzzEcho(f *testing.F) {
 	f.Add(uint16(0), "a€b", "", []byte{1, 2})
 	f.Add(uint16(1), "line\nline", "\r", []byte{0})
 	f.Add(uint16(2), "", "x", []byte{})
+	f.Add(uint16(1<<9|3), "FOO\r\nBAR\xff", "\n\r", []byte{0, 3})
 	f.Fuzz(func(t *testing.T, bits uint16, first, second string, cuts []byte) {
 		o, _ := fuzzOptions(bits)
 		o = Options{Framing: o.Framing, Binary: true} // text would have to be UTF-8
@@ -143,6 +144,12 @@ func FuzzEcho(f *testing.F) {
 				p = []string{""}
 			}
 			in = append(in, fragments(opBin, p...)...)
+		}
+		without := map[Kind]*strings.Replacer{Lines: strings.NewReplacer("\r", "", "\n", ""), Null: strings.NewReplacer("\x00", "")}[o.Framing]
+		if without != nil && bits&(1<<9) != 0 {
+			o.Delimiters = Strip
+			first, second = without.Replace(first), without.Replace(second)
+			want = []frame{bin(first), bin(second)}
 		}
 		got, end := encode(&o, in)
 		switch o.Framing {

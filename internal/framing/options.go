@@ -75,9 +75,10 @@ const (
 	Replace         // make it fit, with a loss
 	AsBinary        // send it as a binary message
 	Split           // send it as several fragments of one message
+	Strip           // leave it out
 )
 
-var choiceNames = []string{"default", "pass", "refuse", "escape", "replace", "binary", "split"}
+var choiceNames = []string{"default", "pass", "refuse", "escape", "replace", "binary", "split", "strip"}
 
 // String returns the name of the choice, as settings have it.
 func (c Choice) String() string {
@@ -113,7 +114,8 @@ type Options struct {
 
 	// Delimiters is for messages from the client that contain the delimiter of Lines or Null: Pass
 	// (the far side sees several messages; the default), Escape (a backslash becomes two, the
-	// delimiter a backslash and n or 0) or Refuse (1008; since nothing is collected, the far side may
+	// delimiter a backslash and n or 0), Strip (each is left out, and with Lines each CR too: FOO, CR, LF, BAR becomes
+	// FOOBAR, so that nobody can write a line more) or Refuse (1008; since nothing is collected, the far side may
 	// have got the beginning of the message, without an end).
 	Delimiters Choice
 
@@ -179,7 +181,7 @@ func (o *Options) Check() error {
 		allowed []Choice
 	}{
 		{"other type", o.OtherType, []Choice{Default, Pass, Refuse}},
-		{"delimiters", o.Delimiters, []Choice{Default, Pass, Escape, Refuse}},
+		{"delimiters", o.Delimiters, []Choice{Default, Pass, Escape, Strip, Refuse}},
 		{"invalid UTF-8", o.InvalidUTF8, []Choice{Default, Replace, AsBinary, Refuse}},
 		{"long lines", o.LongLine, []Choice{Default, Split, Refuse}},
 	} {

@@ -161,3 +161,13 @@ func (b *Body) End(patient bool) {
 		b.rc.SetReadDeadline(time.Unix(1, 0))
 	}
 }
+
+// Patience gives the client its time to take the next piece of an answer. 0 = no limit, which is set as well: others
+// may have set one for who does not care.
+func Patience(rc *http.ResponseController, timeout time.Duration) {
+	var by time.Time
+	if timeout > 0 {
+		by = time.Now().Add(timeout)
+	}
+	rc.SetWriteDeadline(by)
+}

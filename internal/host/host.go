@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/wspawn/wspawn/internal/loglimit"
 	"github.com/wspawn/wspawn/internal/metrics"
 	"github.com/wspawn/wspawn/internal/origin"
+	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -77,9 +79,10 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	h.programs = spawner.New(spawner.Config{
 		MaxProcesses: c.MaxProcesses, StartRate: c.StartRate, Guard: o.Guard, Log: o.Log,
 	})
-	h.shared = shared{programs: h.programs, log: o.Log}
+	h.shared = shared{programs: h.programs, memory: trim.New(), log: o.Log}
 	defer func() {
 		if err != nil {
+			h.shared.memory.Stop()
 			h.closeListeners()
 			h.shared.closing.Wait()
 			h.programs.Close(context.Background())
@@ -88,7 +91,7 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	if h.listeners, err = h.listen(c, nil); err != nil {
 		return nil, err
 	}
-	t, err := h.newTable(c, nil)
+	t, err := h.newTable(c, h.listeners, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -127,11 +130,18 @@ func (h *Host) AdminURL() string {
 	return ""
 }
 
-// ConsolePath returns where the console of the first route that has one is, or "" when there is none.
-func (h *Host) ConsolePath() string {
+// ConsoleURL returns where the console of the first route that has one is, or "" when there is none, or none that browsers get to.
+func (h *Host) ConsoleURL() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, s := range h.table.Load().services {
-		if s.console != "" {
-			return s.console
+		if s.console == "" {
+			continue
+		}
+		for _, l := range h.listeners {
+			if base, ok := strings.CutSuffix(l.url("http"), "/"); ok && l.has(s.r) {
+				return base + s.console
+			}
 		}
 	}
 	return ""
@@ -209,7 +219,7 @@ func (h *Host) Reload(c *config.Config) error {
 	}
 	old := h.table.Load()
 	h.programs.SetLimits(c.MaxProcesses, c.StartRate) // before new pools start their processes
-	t, err := h.newTable(c, old)
+	t, err := h.newTable(c, listeners, old)
 	if err != nil {
 		h.programs.SetLimits(h.c.MaxProcesses, h.c.StartRate)
 		h.dropListeners(listeners, h.listeners)
@@ -280,6 +290,7 @@ func (h *Host) stop(ctx context.Context) error {
 		l.server.Close()
 		l.closeCerts()
 	}
+	h.shared.memory.Stop()
 	return err
 }
 

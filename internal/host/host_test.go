@@ -310,8 +310,8 @@ func TestUnixSockets(t *testing.T) {
 	if got := read(t, conn); got != "hi" {
 		t.Errorf("got %q", got)
 	}
-	if h.ConsolePath() != "/" {
-		t.Errorf("console at %q", h.ConsolePath())
+	if got, want := h.ConsoleURL(), "http://"+h.listeners[1].Addr().String()+"/"; got != want {
+		t.Errorf("console at %q, want %q", got, want)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -344,7 +344,7 @@ func TestConsoleIsOnlyForThisMachineUnlessAsked(t *testing.T) {
 			c.Route[0].Files = &config.Files{Root: config.Path(test.static)}
 		}
 		h, _ := run(t, c)
-		if got := h.ConsolePath(); got != test.want {
+		if got := strings.TrimPrefix(h.ConsoleURL(), "http://"+h.listeners[0].Addr().String()); got != test.want {
 			t.Errorf("%v: console at %q", test, got)
 		}
 	}

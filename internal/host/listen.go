@@ -97,6 +97,9 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 	if admin != nil {
 		configured = append(configured, admin)
 	}
+	replaced := slices.DeleteFunc(slices.Clone(before), func(l *listener) bool {
+		return slices.ContainsFunc(configured, func(lc *config.Listener) bool { return sameSocket(l.c, lc) })
+	})
 	for _, lc := range configured {
 		i := slices.IndexFunc(before, func(l *listener) bool {
 			return sameSocket(l.c, lc) && l.admin == (lc == admin) && !slices.Contains(all, l)
@@ -104,8 +107,16 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 		var l *listener
 		if i >= 0 {
 			l = before[i]
-		} else if l, err = h.newListener(lc, lc == admin); err != nil {
-			return all, err
+		} else {
+			// One that is something else now, as with TLS, has its port still.
+			var from net.Listener
+			if i := slices.IndexFunc(replaced, func(l *listener) bool { return l.c.Address == lc.Address }); i >= 0 {
+				from = replaced[i].Listener
+				replaced = slices.Delete(replaced, i, i+1)
+			}
+			if l, err = h.newListener(lc, lc == admin, from); err != nil {
+				return all, err
+			}
 		}
 		all = append(all, l)
 		if !lc.Secure() {
@@ -146,8 +157,9 @@ func (h *Host) certificates(lc *config.Listener, address string) certs.Config {
 	return cc
 }
 
-func (h *Host) newListener(lc *config.Listener, admin bool) (*listener, error) {
-	o := listen.Options{Owner: lc.Owner}
+// newListener opens a listener, with the socket of from if that is not nil.
+func (h *Host) newListener(lc *config.Listener, admin bool, from net.Listener) (*listener, error) {
+	o := listen.Options{Owner: lc.Owner, From: from}
 	if bits, set := lc.Mode.Bits(); set {
 		o.Mode = os.FileMode(bits)
 	}
@@ -180,14 +192,18 @@ func (h *Host) newListener(lc *config.Listener, admin bool) (*listener, error) {
 		handler = redirect(lc.Redirect)
 	}
 	l.server = &http.Server{
-		Handler:           stream.Normalize(handler),
+		Addr:              lc.Address, // byListener finds its table by it
+		Handler:           h.patient(stream.Normalize(handler)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         l.waiting.track,
-		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
-		Protocols:         new(http.Protocols),
-		HTTP2:             &http2Config,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			l.waiting.track(c, state)
+			h.shared.memory.Changed()
+		},
+		ErrorLog:  slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
+		Protocols: new(http.Protocols),
+		HTTP2:     &http2Config,
 	}
 	secure := lc.Secure()
 	l.server.Protocols.SetHTTP1(true)
@@ -257,8 +273,13 @@ func (h *Host) dropListeners(listeners, kept []*listener) {
 		}
 		l.Close()
 		if l.serving {
-			l.waiting.close()
 			h.serving.Go(func() {
+				// Who has connected a moment ago has a request on the way, which Shutdown would not answer.
+				l.server.SetKeepAlivesEnabled(false)
+				for end := time.Now().Add(time.Second); !l.waiting.empty() && time.Now().Before(end); {
+					time.Sleep(20 * time.Millisecond)
+				}
+				l.waiting.close()
 				ctx, cancel := context.WithTimeout(context.Background(), idleTimeout)
 				defer cancel()
 				l.server.Shutdown(ctx)

@@ -3,8 +3,12 @@
 package host
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -198,6 +202,56 @@ func TestReloadOpensAndClosesListeners(t *testing.T) {
 	if _, err := http.Get(fmt.Sprintf("http://%s/", first.RemoteAddr())); err == nil {
 		t.Error("the address is still served")
 	}
+}
+
+func TestReloadChangesWhatAListenerIs(t *testing.T) {
+	socket := "unix:" + t.TempDir() + "/s"
+	listeners := func(change func(tcp, unix *config.Listener)) *config.Config {
+		c := routes(stdioRoute("/", "cat"))
+		tcp, unix := config.New[config.Listener](), config.New[config.Listener]()
+		tcp.Address, unix.Address = "127.0.0.1:0", socket
+		change(tcp, unix)
+		c.Listen, c.Listener = nil, []*config.Listener{tcp, unix}
+		return c
+	}
+	h, _ := run(t, listeners(func(_, _ *config.Listener) {}))
+	first := dial(t, h, "/", nil)
+	addr := h.listeners[0].Addr().String()
+	early, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	for h.listeners[0].waiting.empty() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := h.Reload(listeners(func(tcp, _ *config.Listener) { tcp.SelfSigned = true })); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(early, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(early), nil); err != nil {
+		t.Errorf("a request of before the reload: %v, %v", resp, err)
+	}
+	if now := h.URLs("ws")[0]; now != "wss://"+addr+"/" {
+		t.Errorf("listening at %s, not %s", now, addr)
+	}
+	echo(t, dial(t, h, "/", &wsframe.DialOptions{TLS: &tls.Config{InsecureSkipVerify: true}}), "with TLS")
+	echo(t, first, "its session goes on")
+	if err := h.Reload(listeners(func(tcp, _ *config.Listener) { tcp.ProxyProtocol = []string{"192.0.2.1"} })); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Reload(listeners(func(tcp, _ *config.Listener) { tcp.HTTP2 = false })); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, dial(t, h, "/", nil), "without TLS again")
+	if got := h.listeners[0].Addr().String(); got != addr {
+		t.Errorf("listening at %s, not %s", got, addr)
+	}
+	err = h.Reload(listeners(func(tcp, unix *config.Listener) { tcp.HTTP2, unix.HTTP2 = false, false }))
+	if err == nil || !strings.Contains(err.Error(), "started anew") {
+		t.Errorf("another listener at a Unix socket: %v", err)
+	}
+	echo(t, dial(t, h, "/", nil), "as before")
 }
 
 // A hundred reloads, while half a thousand sessions talk and others come and go.

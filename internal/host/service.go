@@ -20,7 +20,6 @@ import (
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/origin"
-	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -154,8 +153,6 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 		flow := limit.Flow{Messages: w.MessageRate, Bytes: float64(w.ByteRate), ByteBurst: 2 * max(int64(w.MaxMessage), int64(w.ByteRate))}
 		options.NewMeter = func() wsframe.Meter { return flow.Meter() }
 	}
-	memory := trim.New()
-	s.closers = append(s.closers, memory.Stop)
 	s.websocket = &wsframe.Handler{
 		Endpoint: limit.Endpoint(auth.Endpoint(protocols)),
 		Options: wsframe.AcceptOptions{
@@ -163,8 +160,8 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
 		},
 		Log:     s.log,
-		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); memory.Changed() },
-		OnClose: func(c *wsframe.Conn, _ error) { s.closed(c); s.leave(); memory.Changed() },
+		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); s.shared.memory.Changed() },
+		OnClose: func(c *wsframe.Conn, _ error) { s.closed(c); s.leave(); s.shared.memory.Changed() },
 	}
 	switch {
 	case len(s.r.Subprotocols) > 0:

@@ -15,6 +15,7 @@ import (
 	"github.com/wspawn/wspawn/fastcgi"
 	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/trim"
 	"github.com/wspawn/wspawn/spawner"
 )
 
@@ -22,6 +23,7 @@ import (
 // where both say the same: then the processes live on, and what is known about the health of backends.
 type shared struct {
 	programs *spawner.Spawner
+	memory   *trim.Trimmer // counts what begins and ends
 	log      *slog.Logger
 
 	closing sync.WaitGroup

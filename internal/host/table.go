@@ -2,7 +2,9 @@ package host
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
@@ -16,15 +18,15 @@ import (
 // A table is what answers requests under one configuration. It does not change.
 type table struct {
 	front    http.Handler // the checks that are for all routes
-	routes   *route.Table
+	routes   http.Handler // what is behind them
 	services []*service
 }
 
 func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) { t.front.ServeHTTP(w, r) }
 
-// newTable builds the services of a configuration. Those that are made of the same things as one of old are
+// newTable builds the services of a configuration with its listeners. Those that are made of the same things as one of old are
 // taken over with all they have.
-func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
+func (h *Host) newTable(c *config.Config, listeners []*listener, old *table) (_ *table, err error) {
 	t := &table{}
 	var built []*service
 	defer func() {
@@ -40,12 +42,9 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 			before[s.key] = s
 		}
 	}
-	local := true
-	for _, l := range h.listeners {
-		local = local && (l.admin || listen.Loopback(l.Listener))
-	}
 	routes := make([]route.Route, len(c.Route))
 	for i, r := range c.Route {
+		local := !slices.ContainsFunc(listeners, func(l *listener) bool { return l.has(r) && !listen.Loopback(l.Listener) })
 		key, err := ingredients(c, r, local)
 		if err != nil {
 			return nil, err
@@ -61,11 +60,31 @@ func (h *Host) newTable(c *config.Config, old *table) (_ *table, err error) {
 		t.services = append(t.services, s)
 		routes[i] = r.Pattern(s)
 	}
-	if t.routes, err = route.New(routes); err != nil {
-		return nil, err
+	tables, errs := c.Tables(routes)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if t.routes = tables[""]; len(tables) > 1 {
+		t.routes = byListener(tables)
 	}
 	t.front, err = h.front(c, t.routes)
 	return t, err
+}
+
+// byListener has the tables of listeners by their addresses, and that of all others.
+type byListener map[string]*route.Table
+
+func (b byListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t := b[""]
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && b[server.Addr] != nil {
+		t = b[server.Addr]
+	}
+	t.ServeHTTP(w, r)
+}
+
+// has reports whether the listener leads to a route.
+func (l *listener) has(r *config.Route) bool {
+	return !l.admin && l.c.Redirect == "" && (len(r.Listeners) == 0 || slices.Contains(r.Listeners, l.c.Address))
 }
 
 // front returns the checks in front of all routes: whether the client means this server, who it is, and whether there

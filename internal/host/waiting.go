@@ -11,13 +11,14 @@ import (
 // their first request.
 //
 // Limits count sessions, not connections, so that whoever opens those and asks for nothing could take all
-// descriptors. There are at most max of them: one more ends another one, whichever. Who sends a
+// descriptors. There are at most max of them: one more ends another one, whichever, but an idle one if there is any:
+// who idles can come back, and who makes a TLS handshake while others flood needs its time. Who sends a
 // request at once is not there for long enough.
 type waiting struct {
 	max int // set before the first use
 
-	mu    sync.Mutex // guards the field below
-	conns map[net.Conn]struct{}
+	mu          sync.Mutex // guards the fields below
+	fresh, idle map[net.Conn]struct{}
 }
 
 // maxWaiting leaves room for sessions and programs, and for other listeners.
@@ -33,27 +34,39 @@ func (w *waiting) track(c net.Conn, state http.ConnState) {
 func (w *waiting) change(c net.Conn, state http.ConnState) (over net.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	delete(w.fresh, c)
+	delete(w.idle, c)
 	if state != http.StateNew && state != http.StateIdle {
-		delete(w.conns, c)
 		return nil
 	}
-	if len(w.conns) >= w.max {
-		for over = range w.conns {
+	if w.fresh == nil {
+		w.fresh, w.idle = make(map[net.Conn]struct{}), make(map[net.Conn]struct{})
+	}
+	if len(w.fresh)+len(w.idle) >= w.max {
+		from := w.idle
+		if len(from) == 0 {
+			from = w.fresh
+		}
+		for over = range from {
 			break
 		}
-		delete(w.conns, over)
+		delete(from, over)
 	}
-	if w.conns == nil {
-		w.conns = make(map[net.Conn]struct{})
+	if state == http.StateNew {
+		w.fresh[c] = struct{}{}
+	} else {
+		w.idle[c] = struct{}{}
 	}
-	w.conns[c] = struct{}{}
 	return over
 }
 
 func (w *waiting) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for c := range w.conns {
+	for c := range w.fresh {
+		c.Close()
+	}
+	for c := range w.idle {
 		c.Close()
 	}
 }

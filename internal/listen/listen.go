@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ type Options struct {
 	// Refused is called when a connection of such a peer ends because it has no header. It may be called by many
 	// goroutines at the same time. Optional.
 	Refused func(peer net.Addr, err error)
+	// From is a listener that Open returned for the same address, and that is closed soon. If it is one of TCP, the new
+	// one has its socket: in between both accept connections, and none is lost. nil = a new socket.
+	From net.Listener
 }
 
 // Open opens HOST:PORT, unix:PATH, or systemd:NAME: the socket that systemd has opened under that name
@@ -50,6 +54,9 @@ func Open(addr string, o Options) (net.Listener, error) {
 }
 
 func open(addr string, o Options) (net.Listener, error) {
+	if ln := duplicate(o.From); ln != nil {
+		return ln, nil
+	}
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		return openUnix(path, o)
 	}
@@ -65,6 +72,27 @@ func open(addr string, o Options) (net.Listener, error) {
 		return nil, problem(err)
 	}
 	return ln, nil
+}
+
+// duplicate returns another listener with the same socket, or nil where that cannot be: those of Unix sockets have
+// permissions, and a file that goes with the first one.
+func duplicate(ln net.Listener) net.Listener {
+	if p, ok := ln.(*proxied); ok {
+		ln = p.Listener
+	}
+	t, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil
+	}
+	f, err := t.File()
+	if err != nil {
+		return nil // Windows
+	}
+	defer f.Close()
+	if ln, err = net.FileListener(f); err != nil {
+		return nil
+	}
+	return ln
 }
 
 func problem(err error) error {
@@ -83,8 +111,24 @@ func problem(err error) error {
 	return err
 }
 
+func unixProblem(path string, err error) error {
+	const longest = 104 // of all systems
+	switch dir := filepath.Dir(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no directory %s", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("permission denied: no file may be made in %s", dir)
+	case errors.Is(err, syscall.EINVAL) && len(path) >= longest:
+		return fmt.Errorf("a path of %d bytes is too long for a Unix socket: it may have about a hundred", len(path))
+	}
+	return problem(err)
+}
+
 func openUnix(path string, o Options) (_ net.Listener, err error) {
 	if err := stale.Remove(path); err != nil {
+		if o.From != nil && errors.Is(err, stale.ErrInUse) {
+			return nil, errors.New("what a Unix socket is changes when the server is started anew, or with another path")
+		}
 		return nil, err
 	}
 	uid, gid, err := owner(o.Owner)
@@ -93,7 +137,7 @@ func openUnix(path string, o Options) (_ net.Listener, err error) {
 	}
 	ln, err := bindUnix(path, o.Mode)
 	if err != nil {
-		return nil, problem(err)
+		return nil, unixProblem(path, err)
 	}
 	defer func() {
 		if err != nil {

@@ -68,6 +68,7 @@ func TestAddressesThatCannotBeOpened(t *testing.T) {
 	defer ln.Close()
 	for addr, want := range map[string]string{
 		ln.Addr().String(): "the port is in use", "192.0.2.1:0": "does not have that address", "systemd:web": "has passed no socket",
+		"unix:/nonexistent/s": "there is no directory /nonexistent", "unix:" + strings.Repeat("s", 200): "a path of 200 bytes is too long",
 	} {
 		if _, err := Open(addr, Options{}); err == nil || !strings.HasPrefix(err.Error(), "listen on "+addr+": ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", addr, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/internal/backend"
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // answer is the http.ResponseWriter that package httputil gets.
@@ -19,9 +20,7 @@ type answer struct {
 
 // patience gives the client its time to take the next piece.
 func (c *call) patience() {
-	if d := orDefault(c.p.c.ClientTimeout, DefaultTimeout); d > 0 {
-		c.rc.SetWriteDeadline(time.Now().Add(d))
-	}
+	gateway.Patience(c.rc, gateway.OrDefault(c.p.c.ClientTimeout, DefaultTimeout))
 }
 
 // Header is that of the backend, kept apart from what others have put into the answer before. Behind the head
@@ -94,7 +93,7 @@ type answerBody struct {
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
-	if d := orDefault(b.c.p.c.ReadTimeout, DefaultTimeout); d <= 0 {
+	if d := gateway.OrDefault(b.c.p.c.ReadTimeout, DefaultTimeout); d <= 0 {
 	} else if b.clock == nil {
 		b.clock = time.AfterFunc(d, func() { b.c.cancel(errSilent) })
 	} else {

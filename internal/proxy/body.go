@@ -3,7 +3,6 @@ package proxy
 import (
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/wspawn/wspawn/internal/gateway"
 )
@@ -48,5 +47,3 @@ func (b *body) end(answered bool) {
 	}
 	b.End(true)
 }
-
-func orDefault(d, otherwise time.Duration) time.Duration { return gateway.OrDefault(d, otherwise) }

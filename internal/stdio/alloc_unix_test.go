@@ -19,7 +19,11 @@ func echoer(t testing.TB, o Options, size int) func() {
 	var in, out []byte
 	for i := range window {
 		p := strings.Repeat(string(rune('a'+i)), size)
-		in = append(in, messageIn(opText, p)...)
+		sent := p
+		if o.Delimiters == framing.Strip {
+			sent = p[:1] + "\r\n" + p[1:] // which does not come back
+		}
+		in = append(in, messageIn(opText, sent)...)
 		head := []byte{0x81, byte(len(p))}
 		if len(p) > 125 {
 			head = []byte{0x81, 126, byte(len(p) >> 8), byte(len(p))}
@@ -57,6 +61,7 @@ func TestEchoAllocatesNothing(t *testing.T) {
 	}{
 		{"lines", Options{}, 64, 0},
 		{"lines of 3 KiB", Options{}, 3 << 10, 0},
+		{"lines without the newlines in messages", Options{Options: framing.Options{Delimiters: framing.Strip}}, 64, 0},
 		{"null", Options{Options: framing.Options{Framing: framing.Null}}, 64, 0},
 		{"length", Options{Options: framing.Options{Framing: framing.Length}}, 64, 0},
 		// More than the pipes hold: a goroutine and a slice of a queue come and go.

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,6 +40,13 @@ var owned = map[string]bool{
 	"Upgrade":           true,
 }
 
+// Reserved reports whether a header line, spelled in any way, belongs to the connection or to the handshake of WebSockets,
+// so that it cannot be chosen by who has something to add to an answer.
+func Reserved(name string) bool {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	return owned[name] || strings.HasPrefix(name, "Sec-Websocket-")
+}
+
 // Upgrade answers r with 101 Switching Protocols and takes its connection over. An extended CONNECT
 // that came through [Normalize] is answered with 200, without the lines that only a 101 has, and
 // its HTTP/2 stream is the connection.
@@ -46,8 +54,8 @@ var owned = map[string]bool{
 // The answer has a Connection line, an Upgrade line (the one in header, or
 // "websocket"), and the lines of header in the spelling given there. Lines that
 // a middleware has put into w.Header() are sent too unless header has the same
-// name; Sec-WebSocket-* lines are taken from header alone. The answer leaves in
-// one write.
+// name, but cookies of both are sent; Sec-WebSocket-* lines are taken from header
+// alone. The answer leaves in one write.
 //
 // conn is the bare connection of the server, not a wrapper of this package: a
 // *net.TCPConn stays visible as one. (Of HTTP/2, it is a stream, see [Normalize].) Its deadlines are cleared. buffered is what
@@ -150,8 +158,19 @@ func answerLines(middleware, header http.Header) http.Header {
 	}
 	for name, values := range middleware {
 		key := textproto.CanonicalMIMEHeaderKey(name)
-		if !owned[key] && !named[key] && !strings.HasPrefix(key, "Sec-Websocket-") {
+		switch {
+		case Reserved(key):
+		case !named[key]:
 			lines[name] = values
+		case key == "Set-Cookie":
+			// Each line is a cookie of its own, and no list is made of them (RFC 6265, section 3). Of two with the same name the
+			// second counts: that of who is asked last.
+			for spelling := range header {
+				if textproto.CanonicalMIMEHeaderKey(spelling) == key {
+					lines[spelling] = slices.Concat(values, header[spelling])
+					break
+				}
+			}
 		}
 	}
 	return lines

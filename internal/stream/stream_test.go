@@ -134,17 +134,20 @@ func TestUpgradeOwnsConnectionLines(t *testing.T) {
 		"X-Evil":            {"a\r\nInjected: yes"},
 		"Bad Name":          {"x"},
 		"X-Both":            {"ours"},
+		"set-cookie":        {"c=3", "a=4"},
 	}
 	c, got := start(t, header, func(w http.ResponseWriter) {
 		w.Header().Set("X-Request-Id", "7")
 		w.Header().Set("X-Both", "theirs")
 		w.Header().Set("Connection", "close")
 		w.Header().Set("Sec-WebSocket-Protocol", "sneaked")
+		w.Header()["Set-Cookie"] = []string{"a=1", "b=2"}
 	})
 	send(t, c, plainRequest)
 	want := []string{
 		"HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: other",
 		"X-Both: ours", "X-Evil: a  Injected: yes", "X-Request-Id: 7",
+		"set-cookie: a=1", "set-cookie: b=2", "set-cookie: c=3", "set-cookie: a=4",
 	}
 	if lines := head(t, bufio.NewReader(c)); !slices.Equal(lines, want) {
 		t.Errorf("answer %q, want %q", lines, want)
@@ -242,5 +245,18 @@ func TestExtendedIsAMarkOfTheRequest(t *testing.T) {
 	m := MarkExtended(r)
 	if Extended(r) || !Extended(m) || !Extended(m.WithContext(context.WithoutCancel(m.Context()))) {
 		t.Error("mark is on the wrong request")
+	}
+}
+
+func TestReservedNames(t *testing.T) {
+	for _, name := range []string{"upgrade", "CONNECTION", "sec-websocket-anything", "te", "Content-length"} {
+		if !Reserved(name) {
+			t.Errorf("%s can be set", name)
+		}
+	}
+	for _, name := range []string{"Sec-Fetch-Mode", "set-cookie", "Date"} {
+		if Reserved(name) {
+			t.Errorf("%s cannot be set", name)
+		}
 	}
 }

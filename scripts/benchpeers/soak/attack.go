@@ -55,10 +55,17 @@ func (a *attack) String() string {
 }
 
 // dial connects from one of many addresses of this machine, as one has too few ports.
-func (a *attack) dial(ctx context.Context) (net.Conn, error) {
+func (a *attack) dial(ctx context.Context) (net.Conn, error) { return a.dialPort(ctx, false) }
+
+// dialPort connects to the port without or with TLS.
+func (a *attack) dialPort(ctx context.Context, secure bool) (net.Conn, error) {
+	address := a.server.address
+	if secure {
+		address = a.server.secure
+	}
 	n := a.next.Add(1)
 	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1+byte(n/200%50), 1+byte(n%200))}}
-	c, err := d.DialContext(ctx, "tcp", a.server.address)
+	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +77,32 @@ func (a *attack) dial(ctx context.Context) (net.Conn, error) {
 	}
 	a.conns[c] = true
 	return c, nil
+}
+
+// busy keeps n connections busy until ctx ends: use has each until it returns. The number that use gets is always the same
+// for one of the n.
+func (a *attack) busy(ctx context.Context, n int, secure bool, use func(ctx context.Context, i int, c net.Conn)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				c, err := a.dialPort(ctx, secure)
+				if err != nil {
+					every(ctx, time.Second)
+					continue
+				}
+				a.did("connections", 1)
+				stop := context.AfterFunc(ctx, func() { a.drop(c) })
+				use(ctx, i, c)
+				if ctx.Err() == nil {
+					a.did("ended by the server", 1)
+				}
+				stop()
+				a.drop(c)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func (a *attack) drop(c net.Conn) {

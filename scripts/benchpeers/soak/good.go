@@ -20,9 +20,10 @@ const (
 )
 
 // good is the well-behaved client: one session that lasts, with an echo every 10 ms, and a new session every
-// second.
+// second, each on a connection of its own.
 type good struct {
 	server *process
+	http2  bool // over TLS
 	conn   *wsframe.Conn
 }
 
@@ -34,9 +35,10 @@ type report struct {
 	errs           []error
 }
 
-func newGood(p *process) *good { return &good{server: p} }
-
 func (g *good) dial(ctx context.Context) (*wsframe.Conn, error) {
+	if g.http2 {
+		return g.dial2(ctx)
+	}
 	c, _, err := wsframe.Dial(ctx, "ws://"+g.server.address+"/echo", &wsframe.DialOptions{
 		Header: http.Header{"X-Forwarded-For": {wellBehaved}}, HandshakeTimeout: 15 * time.Second,
 	})
@@ -58,8 +60,8 @@ func echo(c *wsframe.Conn, buf []byte) ([]byte, error) {
 
 // warmUp makes the server start what it keeps for good.
 func warmUp(ctx context.Context, p *process) error {
-	g := newGood(p)
-	for range 3 {
+	for i := range 6 {
+		g := &good{server: p, http2: i%2 == 1}
 		if err := g.connect(ctx); err != nil {
 			return err
 		}

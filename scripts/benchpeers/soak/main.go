@@ -44,11 +44,20 @@ func main() {
 	server := flag.String("wspawn", "build/wspawn", "the `program` to abuse")
 	length := flag.Duration("d", time.Minute, "`time` of each scenario")
 	only := flag.String("only", "", "run scenarios whose name matches this `regexp`")
+	list := flag.Bool("list", false, "print the scenarios that would be run")
 	flag.Parse()
 	chosen, err := regexp.Compile(*only)
 	if err != nil || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "soak: bad arguments:", err, flag.Args())
 		os.Exit(2)
+	}
+	if *list {
+		for _, s := range scenarios {
+			if chosen.MatchString(s.name) {
+				fmt.Printf("%-44s %4d MiB\n", s.name, s.bound)
+			}
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -67,13 +76,15 @@ func main() {
 			r.errs = append(r.errs, err)
 		}
 		fmt.Fprintf(os.Stderr, "          %s; echo %s; at most %s MiB\n", r.did, r.good.echo, mib(r.highest))
-		if p != nil { // its idle server does not disturb the scenarios that follow
+		if err != nil && p != nil {
+			p.stop()
+		} else if p != nil { // its idle server does not disturb the scenarios that follow
 			settling.Go(func() { r.settle(ctx, p) })
 		}
 	}
 	fmt.Fprintln(os.Stderr, "          waiting until the servers have become small again")
 	settling.Wait()
-	if !print(results) {
+	if !print(*length, results) {
 		os.Exit(1)
 	}
 }
@@ -92,7 +103,7 @@ func (r *result) run(ctx context.Context, s scenario, program string, length tim
 	}
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
-	good := newGood(p)
+	good := &good{server: p, http2: s.http2}
 	if err := good.connect(ctx); err != nil {
 		return p, fmt.Errorf("before the attack: %w", err)
 	}
@@ -149,20 +160,18 @@ func (r *result) settle(ctx context.Context, p *process) {
 
 func mib(n int64) string { return table.Number(float64(n) / (1 << 20)) }
 
-// print writes the table, and what went wrong. It reports whether all is well.
-func print(results []*result) bool {
-	rows := [][]string{{"attack", "what was done", " echo p50/p99, ms", " new session p50/max, ms", " refused", " MiB at most", " bound", " MiB idle, after", " fds idle, after", " back after", "held"}}
-	good := true
+// print writes the table as docs/security.md has it, and what went wrong. It reports whether all is well.
+func print(length time.Duration, results []*result) bool {
+	fmt.Printf("| attack, %g s | what was done | echo p50 / p99, ms | new session p50 / max, ms | refused | MiB at most, bound"+
+		" | MiB idle, after | descriptors idle, after | after |\n", length.Seconds())
+	fmt.Println("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	good := len(results) > 0
 	for _, r := range results {
-		rows = append(rows, []string{
-			r.name, r.did, r.good.echo, r.good.fresh, fmt.Sprintf("%d of %d", r.good.refused, r.good.tried), mib(r.highest), mib(r.bound),
-			fmt.Sprintf("%s, %s", mib(r.idle.memory), mib(r.after.memory)),
-			fmt.Sprintf("%d, %d", r.idle.descriptors, r.after.descriptors),
-			r.settled.Round(time.Second).String(), table.YesNo(len(r.errs) == 0),
-		})
+		fmt.Printf("| %s | %s | %s | %s | %d of %d | %s, %d | %s, %s | %d, %d | %s |\n",
+			r.name, r.did, r.good.echo, r.good.fresh, r.good.refused, r.good.tried, mib(r.highest), r.bound>>20,
+			mib(r.idle.memory), mib(r.after.memory), r.idle.descriptors, r.after.descriptors, r.settled.Round(time.Second))
 		good = good && len(r.errs) == 0
 	}
-	table.Markdown(os.Stdout, rows)
 	for _, r := range results {
 		for _, err := range r.errs {
 			fmt.Printf("\n%s: %v\n", r.name, err)
@@ -170,5 +179,5 @@ func print(results []*result) bool {
 	}
 	fmt.Printf("\nMemory is the resident set of the server process, its highest as the kernel has it (VmHWM). Afterwards it may have"+
 		" %s MiB and %d descriptors more than before, no program more, and %s for getting there.\n", mib(memoryTolerance), descriptorTolerance, settleTime)
-	return good && len(results) > 0
+	return good
 }

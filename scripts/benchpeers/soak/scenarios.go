@@ -18,50 +18,46 @@ type scenario struct {
 	name        string
 	bound       int64 // MiB that the server may take
 	descriptors int   // that the server may have; 0 = as many as the system lets it
+	http2       bool  // the well-behaved client uses it
 	run         func(context.Context, *attack)
 }
 
 // The bounds are for what a scenario can make the server hold: 4 KiB and more for each connection, 2 MiB for each
 // session that is not read (the message, and the queue in front of its program), and what garbage doubles.
 var scenarios = []scenario{
-	{"none", 64, 0, nil},
-	{"slow request header", 128, 0, slowHeader},
-	{"slow frames", 128, 0, slowFrames},
-	{"20,000 connections, 1,024 descriptors", 128, 1024, connections},
-	{"handshake flood", 128, 0, handshakes},
-	{"ping flood", 96, 0, pings},
-	{"one-byte fragments", 128, 0, fragments},
-	{"clients that never read", 512, 0, neverRead},
-	{"half-open and vanished", 128, 0, halfOpen},
-	{"random bytes to the port", 96, 0, randomPort},
-	{"random bytes as frames", 128, 0, randomFrames},
-	{"inflate bomb", 384, 0, bomb},
+	{"none", 64, 0, false, nil},
+	{"slow request header", 128, 0, false, slowHeader},
+	{"slow frames", 128, 0, false, slowFrames},
+	{"20,000 connections, 1,024 descriptors", 128, 1024, false, connections},
+	{"handshake flood", 128, 0, false, handshakes},
+	{"ping flood", 96, 0, false, pings},
+	{"one-byte fragments", 128, 0, false, fragments},
+	{"clients that never read", 512, 0, false, neverRead},
+	{"half-open and vanished", 128, 0, false, halfOpen},
+	{"random bytes to the port", 96, 0, false, randomPort},
+	{"random bytes as frames", 128, 0, false, randomFrames},
+	{"inflate bomb", 384, 0, false, bomb},
+	{"slow bodies and readers", 256, 0, false, slowRequests},
+	{"a program for each request", 128, 0, false, programs},
+	{"tunnels that are not read", 256, 0, false, unreadTunnels},
+	{"slow TLS handshakes", 128, 0, true, slowTLS},
+	{"HTTP/2: streams that are not read", 512, 0, true, unreadStreams},
+	{"HTTP/2: answers that are not read", 384, 0, true, unreadAnswers},
+	{"HTTP/2: rapid reset", 256, 0, true, rapidReset},
+	{"HTTP/2: sessions that come and go", 128, 0, true, churn},
+	{"HTTP/2: SETTINGS and PING", 128, 0, true, controlFrames},
+	{"HTTP/2: endless and random headers", 128, 0, true, headers},
+	{"HTTP/2: idle connections, 1,024 descriptors", 128, 1024, true, idleHTTP2},
 }
 
 // slowHeader sends requests that never end, a byte at a time.
 func slowHeader(ctx context.Context, a *attack) {
-	var all sync.WaitGroup
-	for range 1000 {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				c, err := a.dial(ctx)
-				if err != nil {
-					every(ctx, time.Second)
-					continue
-				}
-				a.did("connections", 1)
-				_, err = io.WriteString(c, "GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-				for err == nil && every(ctx, time.Second) {
-					_, err = io.WriteString(c, "a")
-				}
-				if ctx.Err() == nil {
-					a.did("ended by the server", 1)
-				}
-				a.drop(c)
-			}
-		})
-	}
-	all.Wait()
+	a.busy(ctx, 1000, false, func(ctx context.Context, _ int, c net.Conn) {
+		_, err := io.WriteString(c, "GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+		for err == nil && every(ctx, time.Second) {
+			_, err = io.WriteString(c, "a")
+		}
+	})
 }
 
 // slowFrames announces frames of 1 MB and sends a byte a second of them.

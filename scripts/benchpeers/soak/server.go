@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,9 +25,20 @@ listen = ["127.0.0.1:0"]
 log = { level = "warn" }
 client = { trusted_proxies = ["loopback"] }
 
+[[listener]]
+address = "127.0.0.1:0"
+self_signed = true
+
 [program.cat]
 command = ["cat"]
-env = { SOAK = "%s" }
+env = { SOAK = "%[1]s" }
+
+[program.flood]
+command = ["yes"]
+env = { SOAK = "%[1]s" }
+
+[program.cgi]
+env = { SOAK = "%[1]s" }
 
 [[route]]
 path = "/echo"
@@ -35,7 +48,37 @@ stdio = { program = "cat" }
 path = "/deflate"
 websocket = { compression = { window = "32K", peer_window = "32K" } }
 stdio = { program = "cat" }
+
+[[route]]
+path = "/flood"
+stdio = { program = "flood" }
+
+[[route]]
+path = "/cgi"
+cgi = { path = "%[2]s/cgi", program = "cgi" }
+
+[[route]]
+path = "/large"
+cgi = { path = "%[2]s/large", program = "cgi" }
+
+[[route]]
+path = "/files/"
+files = { root = "%[2]s/files" }
+
+[[route]]
+path = "/tunnel-echo"
+tunnel = { servers = ["%[3]s"] }
+
+[[route]]
+path = "/tunnel-flood"
+tunnel = { servers = ["%[4]s"] }
 `
+
+// cgiPrograms are those of the routes /cgi and /large.
+var cgiPrograms = map[string]string{
+	"cgi":   "#!/bin/sh\necho Content-Type: text/plain\necho\nexec cat\n",
+	"large": "#!/bin/sh\necho Content-Type: text/plain\necho\nexec head -c 100000000 /dev/zero\n",
+}
 
 // A process is a server.
 type process struct {
@@ -43,11 +86,14 @@ type process struct {
 	program string // its file
 	dir     string
 	mark    string // in the environment of its programs
-	address string
+	address string // without TLS
+	secure  string // with TLS
 	ended   chan struct{}
+
+	backends []net.Listener
 }
 
-var listening = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)/|ws://(127\.0\.0\.1:\d+)/`)
+var listening = regexp.MustCompile(`(wss?)://(127\.0\.0\.1:\d+)/`)
 
 // start starts a server with so many descriptors, 0 is as many as there may be.
 func start(program string, descriptors int) (_ *process, err error) {
@@ -58,8 +104,8 @@ func start(program string, descriptors int) (_ *process, err error) {
 	if p.dir, err = os.MkdirTemp("", "soak"); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(p.dir, "wspawn.toml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, p.mark), 0o600); err != nil {
+	config, err := p.configure()
+	if err != nil {
 		return nil, err
 	}
 	limit := "ulimit -n \"$(ulimit -Hn)\""
@@ -81,18 +127,27 @@ func start(program string, descriptors int) (_ *process, err error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	found := make(chan string, 1)
+	found := make(chan struct{})
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if m := listening.FindStringSubmatch(lines.Text()); m != nil && len(found) == 0 {
-				found <- m[1] + m[2]
+			m := listening.FindStringSubmatch(lines.Text())
+			switch {
+			case m == nil || p.address != "" && p.secure != "":
+				continue
+			case m[1] == "wss":
+				p.secure = m[2]
+			default:
+				p.address = m[2]
+			}
+			if p.address != "" && p.secure != "" {
+				close(found)
 			}
 		}
 		p.cmd.Wait()
 		close(p.ended)
 	}()
 	select {
-	case p.address = <-found:
+	case <-found:
 		return p, nil
 	case <-p.ended:
 		err = errors.New("it ended")
@@ -100,6 +155,42 @@ func start(program string, descriptors int) (_ *process, err error) {
 		err = errors.New("no address in its output")
 	}
 	return nil, errors.Join(fmt.Errorf("start %s: %w: %s", program, err, p.log()), p.stop())
+}
+
+// configure starts the backends and writes all that the server has to read.
+func (p *process) configure() (file string, err error) {
+	for _, use := range []func(net.Conn){
+		func(c net.Conn) { io.Copy(c, c) },
+		func(c net.Conn) {
+			for b, err := make([]byte, 32<<10), error(nil); err == nil; {
+				_, err = c.Write(b)
+			}
+		},
+	} {
+		l, err := backend(use)
+		if err != nil {
+			return "", err
+		}
+		p.backends = append(p.backends, l)
+	}
+	if err := os.Mkdir(filepath.Join(p.dir, "files"), 0o700); err != nil {
+		return "", err
+	}
+	for name, text := range cgiPrograms {
+		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o700); err != nil {
+			return "", err
+		}
+	}
+	large := filepath.Join(p.dir, "files", "large")
+	if err := os.WriteFile(large, nil, 0o600); err != nil {
+		return "", err
+	}
+	if err := os.Truncate(large, 100_000_000); err != nil {
+		return "", err
+	}
+	file = filepath.Join(p.dir, "wspawn.toml")
+	text := fmt.Appendf(nil, configuration, p.mark, p.dir, p.backends[0].Addr(), p.backends[1].Addr())
+	return file, os.WriteFile(file, text, 0o600)
 }
 
 // log is the end of what the server has logged.
@@ -197,6 +288,9 @@ func (p *process) stop() error {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+	for _, l := range p.backends {
+		l.Close()
 	}
 	os.RemoveAll(p.dir)
 	return errors.Join(errs...)

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -59,6 +63,39 @@ func TestWhatAttacksSendIsWhatItClaimsToBe(t *testing.T) {
 				t.Errorf("%+v, want %+v", r, tt.want)
 			}
 		})
+	}
+}
+
+func TestHeadersOverHTTP2AreWhatTheyClaimToBe(t *testing.T) {
+	var sent bytes.Buffer
+	p := newPeer(nil, &sent)
+	p.get("/missing")
+	p.connect("/echo")
+	p.WriteHeaders(http2.HeadersFrameParam{StreamID: 5, BlockFragment: p.fields(":method", "GET", ":scheme", "http", ":path", "/")})
+	p.WriteContinuation(5, true, largeField)
+	p.out.Flush()
+	sent.Next(len(http2.ClientPreface))
+	server := http2.NewFramer(nil, &sent)
+	server.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for _, want := range []struct {
+		id        uint32
+		method, x string
+		end       bool
+	}{{1, "GET", "", true}, {3, "CONNECT", "", false}, {5, "GET", strings.Repeat("a", 16384-6), false}} {
+		f, err := server.ReadFrame()
+		h, ok := f.(*http2.MetaHeadersFrame)
+		if err != nil || !ok {
+			t.Fatalf("stream %d: %v, %v", want.id, f, err)
+		}
+		var x string
+		for _, field := range h.RegularFields() {
+			if field.Name == "x" {
+				x = field.Value
+			}
+		}
+		if h.StreamID != want.id || h.PseudoValue("method") != want.method || x != want.x || h.StreamEnded() != want.end {
+			t.Errorf("stream %d: %v, %d bytes", want.id, h, len(x))
+		}
 	}
 }
 
