@@ -60,6 +60,12 @@ func (w *waiting) change(c net.Conn, state http.ConnState) (over net.Conn) {
 	return over
 }
 
+func (w *waiting) empty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.fresh)+len(w.idle) == 0
+}
+
 func (w *waiting) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

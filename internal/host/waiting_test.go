@@ -25,12 +25,17 @@ func TestConnectionsThatWaitAreBounded(t *testing.T) {
 	}
 	next := conn()
 	w.track(next, http.StateNew)
-	if len(closed) != 1 || closed[asking] || closed[next] {
-		t.Errorf("%d connections are closed; the one that asks: %v, the new one: %v", len(closed), closed[asking], closed[next])
+	if len(closed) != 1 || !closed[idle] {
+		t.Errorf("%d connections are closed; the idle one: %v", len(closed), closed[idle])
+	}
+	last := conn()
+	w.track(last, http.StateNew)
+	if len(closed) != 2 || closed[asking] || closed[last] {
+		t.Errorf("%d connections are closed; the one that asks: %v, the last one: %v", len(closed), closed[asking], closed[last])
 	}
 	w.track(asking, http.StateClosed)
 	w.close()
-	if len(closed) != 3 || closed[asking] {
+	if len(closed) != 4 || closed[asking] {
 		t.Errorf("%d connections are closed in the end; the one that asks: %v", len(closed), closed[asking])
 	}
 }
