@@ -26,6 +26,7 @@ type serveFlags struct {
 	problem *multierror.Error
 
 	port                 int
+	portOnly             bool // and no address
 	log                  config.Log
 	static               config.Files
 	stdio                *config.Stdio
@@ -278,7 +279,7 @@ func (f *serveFlags) listeners(fs *pflag.FlagSet) {
 			f.port = 0 // which is all that is said about it
 		}
 		addr := "127.0.0.1:" + strconv.Itoa(f.port)
-		if fs.Changed("listen") {
+		if f.portOnly = !fs.Changed("listen"); !f.portOnly {
 			c.Listen = append(c.Listen, addr)
 		} else {
 			c.Listen = []string{addr}
@@ -419,6 +420,10 @@ func (f *serveFlags) translate(err error) error {
 		last = "static"
 	case strings.HasSuffix(p.Setting, "cgi.path"):
 		last = "cgi"
+	case last == "route":
+		return p.Err // there is one
+	case (last == "listen" || last == "address") && f.portOnly:
+		last = "port"
 	case last == "servers":
 		last = keys[len(keys)-2]
 	case last == "command":

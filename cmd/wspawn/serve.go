@@ -75,7 +75,7 @@ Exit status:
 			if own := ownFlags(cmd.Flags(), args); len(own) > 0 {
 				log.Info("flags behind the program are the program's own; those of wspawn stand in front of it", "flags", own)
 			}
-			s := server{c: c, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "--origin", Missing: "--require-origin"}}
+			s := server{c: c, place: f.translate, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "--origin", Missing: "--require-origin"}}
 			return s.run(cmd.Context())
 		},
 	}
@@ -113,7 +113,7 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(err)
 	}
-	s := server{c: c, source: source, file: file, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "origins", Missing: "require_origin"}}
+	s := server{c: c, source: source, place: source.Locate, file: file, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "origins", Missing: "require_origin"}}
 	return s.run(cmd.Context())
 }
 
@@ -130,7 +130,8 @@ const defaultConfig = "wspawn.toml"
 // A server runs until SIGINT or SIGTERM. A second signal ends the drain.
 type server struct {
 	c        *config.Config
-	source   *config.Source // nil: it comes from the command line
+	source   *config.Source    // nil: it comes from the command line
+	place    func(error) error // says where in them it is
 	file     string
 	log      *slog.Logger
 	out      io.Writer
@@ -150,7 +151,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	h, err := host.New(s.c, o)
 	if err != nil {
-		return err
+		return s.place(err)
 	}
 	s.host = h
 	if ctx == nil {
@@ -280,7 +281,7 @@ func (s *server) reloadNow(why string, again bool) {
 		if again && s.problem == "" && reflect.DeepEqual(c, s.c) {
 			return
 		}
-		err = s.host.Reload(c)
+		err = source.Locate(s.host.Reload(c))
 	}
 	if err == nil {
 		s.c, s.problem = c, ""

@@ -97,11 +97,11 @@ func (c *Config) tls() (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--ca: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in PEM", c.CAFile)
+		return nil, fmt.Errorf("--ca: %s has no certificate in PEM", c.CAFile)
 	}
 	return &tls.Config{RootCAs: pool}, nil
 }

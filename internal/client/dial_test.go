@@ -97,8 +97,12 @@ func TestUsageErrorsAreFoundBeforeConnecting(t *testing.T) {
 		"negative close":     {URL: url, CloseTimeout: -1},
 		"path of other host": {URL: "//", UnixSocket: "/c"},
 	} {
-		if _, _, err := connect(t, c); status(err) != StatusUsage {
+		_, _, err := connect(t, c)
+		if status(err) != StatusUsage {
 			t.Errorf("%s: %v", name, err)
+		}
+		if c.CAFile != "" && !c.Insecure && !strings.HasPrefix(fmt.Sprint(err), "--ca: ") {
+			t.Errorf("%s: %v does not name the flag", name, err)
 		}
 	}
 }

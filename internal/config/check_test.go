@@ -113,6 +113,9 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 			c.Listen, c.Route[0].Listeners = []string{"127.0.0.1:1", "unix:/y"}, []string{"unix:/y", "127.0.0.1"}
 		}, []string{`route[0].listeners: there is no listener "127.0.0.1": there is "127.0.0.1:1", "unix:/y" (without this key, the route is on all)`}},
 		{"the listener that is there without another", func(c *Config) { c.Route[0].Listeners = []string{DefaultListen} }, nil},
+		{"blanks in addresses", func(c *Config) {
+			c.Listen, c.Admin = []string{" 127.0.0.1:1", "localhost :1", "unix: /x", "unix:/a b", "unix:/x "}, "127.0.0.1:2 "
+		}, []string{`admin: "127.0.0.1:2 " has a blank in it: leave that out`, `listen: " 127.0.0.1:1" has a blank`, `listen: "localhost :1" has`, `listen: "unix: /x" has`, `listen: "unix:/x " has`}},
 		{"a listener that redirects", func(c *Config) {
 			l := New[Listener]()
 			l.Address, l.Redirect, c.Route[0].Listeners = "127.0.0.1:1", "https", []string{"127.0.0.1:1"}

@@ -42,6 +42,14 @@ func (c *Config) AdminListener() *Listener {
 	return l
 }
 
+// AddressSetting is what a [Problem] with the address of the i-th of Listeners calls it.
+func (c *Config) AddressSetting(i int) string {
+	if i < len(c.Listen) || len(c.Listener) == 0 {
+		return "listen"
+	}
+	return fmt.Sprintf("listener[%d].address", i-len(c.Listen))
+}
+
 func (c *Config) checkListeners(p *problems) {
 	seen := make(map[string]bool)
 	if c.Admin != "" {
@@ -49,17 +57,13 @@ func (c *Config) checkListeners(p *problems) {
 		seen[c.Admin] = true
 	}
 	for i, l := range c.Listeners() {
-		setting := fmt.Sprintf("listener[%d]", i-len(c.Listen))
-		address := setting + ".address"
-		if i < len(c.Listen) {
-			setting, address = "listen", "listen"
-		}
+		address := c.AddressSetting(i)
 		p.add(address, checkAddress(l.Address))
 		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
 			p.addf(address, "%q is given twice", l.Address)
 		}
 		seen[l.Address] = true
-		l.check(p, setting)
+		l.check(p, strings.TrimSuffix(address, ".address"))
 	}
 }
 
@@ -113,7 +117,11 @@ func checkPair(p *problems, at string, certificate, key Path) {
 }
 
 func checkAddress(addr string) error {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+	path, unix := strings.CutPrefix(addr, "unix:")
+	if blank := strings.TrimSpace(addr) != addr || strings.TrimSpace(path) != path; blank || !unix && strings.ContainsAny(addr, " \t") {
+		return fmt.Errorf("%q has a blank in it: leave that out", addr)
+	}
+	if unix {
 		if path == "" {
 			return errors.New(`"unix:" needs a path behind it`)
 		}

@@ -100,13 +100,13 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 	replaced := slices.DeleteFunc(slices.Clone(before), func(l *listener) bool {
 		return slices.ContainsFunc(configured, func(lc *config.Listener) bool { return sameSocket(l.c, lc) })
 	})
-	for _, lc := range configured {
-		i := slices.IndexFunc(before, func(l *listener) bool {
+	for i, lc := range configured {
+		there := slices.IndexFunc(before, func(l *listener) bool {
 			return sameSocket(l.c, lc) && l.admin == (lc == admin) && !slices.Contains(all, l)
 		})
 		var l *listener
-		if i >= 0 {
-			l = before[i]
+		if there >= 0 {
+			l = before[there]
 		} else {
 			// One that is something else now, as with TLS, has its port still.
 			var from net.Listener
@@ -115,7 +115,11 @@ func (h *Host) listen(c *config.Config, before []*listener) (all []*listener, er
 				replaced = slices.Delete(replaced, i, i+1)
 			}
 			if l, err = h.newListener(lc, lc == admin, from); err != nil {
-				return all, err
+				setting := "admin"
+				if lc != admin {
+					setting = c.AddressSetting(i)
+				}
+				return all, &config.Problem{Setting: setting, Err: err}
 			}
 		}
 		all = append(all, l)

@@ -39,6 +39,9 @@ func newKnock(id, route string) *knock {
 	}}
 }
 
+// protocolHeader is written as in RFC 6455.
+var protocolHeader = "Sec-WebSocket-Protocol"
+
 // set makes a line of the header the only one of its name; "-" removes it.
 func set(name, value string) func(*knock) {
 	return func(k *knock) {
@@ -228,13 +231,13 @@ func TestTheFirstCheckThatFailsAnswers(t *testing.T) {
 		{8, "method", true, func(k *knock) { k.method = "POST" }, 405, "a WebSocket handshake is a GET request"},
 		{9, "version", false, set("Sec-WebSocket-Version", "8"), 426, "Sec-WebSocket-Version is not 13"},
 		{10, "key", true, set("Sec-WebSocket-Key", "-"), 400, "Sec-WebSocket-Key header is missing"},
-		{11, "subprotocol", false, set("Sec-WebSocket-Protocol", "y"), 400, "a subprotocol is needed: x"},
+		{11, "subprotocol", false, set(protocolHeader, "y"), 400, "a subprotocol is needed: x"},
 		{12, "program", false, func(k *knock) { k.name = "/broken.sh" }, 502, "the program could not be found"},
 	}
 	good := func(id string) *knock {
 		k := newKnock(id, "/r")
 		for name, value := range map[string]string{
-			"X-Forwarded-For": "192.0.2.7", "Origin": "https://app.example.com", "X-User": "anna", "Sec-WebSocket-Protocol": "x",
+			"X-Forwarded-For": "192.0.2.7", "Origin": "https://app.example.com", "X-User": "anna", protocolHeader: "x",
 		} {
 			set(name, value)(k)
 		}
@@ -307,7 +310,7 @@ func TestHandshakesAreAnsweredAsByInspIRCd(t *testing.T) {
 	}
 	real := func(value string) func(*knock) { return set("X-Real-IP", value) }
 	forwarded := func(value string) func(*knock) { return set("X-Forwarded-For", value) }
-	asks := func(value string) func(*knock) { return set("Sec-WebSocket-Protocol", value) }
+	asks := func(value string) func(*knock) { return set(protocolHeader, value) }
 	const needed = "a subprotocol is needed: text.ircv3.net, binary.ircv3.net"
 	both := func(all ...func(*knock)) func(*knock) {
 		return func(k *knock) {
@@ -432,8 +435,8 @@ func opened(t *testing.T, door string, k *knock, r *config.Route, a answered) {
 		want = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Accept": {"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}}
 	}
 	var list []string
-	if lines := k.header["Sec-WebSocket-Protocol"]; lines != nil {
-		list = strings.Split(lines[0], ", ")
+	if asked := k.header[protocolHeader]; asked != nil {
+		list = strings.Split(asked[0], ", ")
 	}
 	for _, asked := range list { // the first that is known, in the client's spelling
 		if slices.ContainsFunc(r.Protocols, func(p *config.Protocol) bool { return strings.EqualFold(p.Name, asked) }) {

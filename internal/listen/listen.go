@@ -98,11 +98,16 @@ func duplicate(ln net.Listener) net.Listener {
 func problem(err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return errors.New("the port is in use: stop the other program or choose another port (--port 0 finds a free one)")
+		return errors.New("the port is in use: stop the other program or choose another port (0 is any free one)")
 	case errors.Is(err, fs.ErrPermission):
-		return errors.New("permission denied: ports below 1024 need privileges")
+		return errors.New("permission denied: ports below 1024 need privileges, others do not")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return errors.New("this machine does not have that address")
+		return errors.New("this machine does not have that address: choose one that it has")
+	case errors.Is(err, syscall.EINVAL):
+		return errors.New("the system does not take that address: one of a link needs its interface, as [fe80::1%eth0]:8080")
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Errorf("the name %q has no address (%s): choose an address of this machine", dns.Name, dns.Err)
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -115,11 +120,13 @@ func unixProblem(path string, err error) error {
 	const longest = 104 // of all systems
 	switch dir := filepath.Dir(path); {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no directory %s", dir)
+		return fmt.Errorf("there is no directory %s: make it, or choose another path", dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s is not a directory: choose another path", dir)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("permission denied: no file may be made in %s", dir)
+		return fmt.Errorf("permission denied: no file may be made in %s: choose another path", dir)
 	case errors.Is(err, syscall.EINVAL) && len(path) >= longest:
-		return fmt.Errorf("a path of %d bytes is too long for a Unix socket: it may have about a hundred", len(path))
+		return fmt.Errorf("a path of %d bytes is too long for a Unix socket: it may have about a hundred, so choose a shorter one", len(path))
 	}
 	return problem(err)
 }
@@ -129,7 +136,7 @@ func openUnix(path string, o Options) (_ net.Listener, err error) {
 		if o.From != nil && errors.Is(err, stale.ErrInUse) {
 			return nil, errors.New("what a Unix socket is changes when the server is started anew, or with another path")
 		}
-		return nil, err
+		return nil, fmt.Errorf("%w: choose another path", err)
 	}
 	uid, gid, err := owner(o.Owner)
 	if err != nil {

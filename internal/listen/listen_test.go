@@ -66,11 +66,22 @@ func TestAddressesThatCannotBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("file", nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	for addr, want := range map[string]string{
-		ln.Addr().String(): "the port is in use", "192.0.2.1:0": "does not have that address", "systemd:web": "has passed no socket",
-		"unix:/nonexistent/s": "there is no directory /nonexistent", "unix:" + strings.Repeat("s", 200): "a path of 200 bytes is too long",
+		ln.Addr().String():                 "the port is in use: stop the other program or choose another port (0 is any free one)",
+		"192.0.2.1:0":                      "this machine does not have that address: choose one that it has",
+		"no name:0":                        `the name "no name" has no address (no such host): choose an address of this machine`,
+		"[ff02::1%nowhere]:0":              "the system does not take that address: one of a link needs its interface, as [fe80::1%eth0]:8080",
+		"systemd:web":                      "systemd has passed no socket (LISTEN_FDS)",
+		"unix:/nonexistent/s":              "there is no directory /nonexistent: make it, or choose another path",
+		"unix:file":                        "a file of that name exists and is not a socket: choose another path",
+		"unix:file/s":                      "file is not a directory: choose another path",
+		"unix:" + strings.Repeat("s", 200): "a path of 200 bytes is too long for a Unix socket: it may have about a hundred, so choose a shorter one",
 	} {
-		if _, err := Open(addr, Options{}); err == nil || !strings.HasPrefix(err.Error(), "listen on "+addr+": ") || !strings.Contains(err.Error(), want) {
+		if _, err := Open(addr, Options{}); err == nil || err.Error() != "listen on "+addr+": "+want {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
