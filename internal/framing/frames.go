@@ -36,7 +36,7 @@ func (e *Encoder) frame(part *wsframe.Part) *wsframe.CloseError {
 type frameOrder struct {
 	first   byte           // of the frame that is coming: FIN and the opcode
 	message wsframe.Opcode // of the message that has been begun; 0: none
-	tail    [3]byte        // of a text message: the beginning of a character that the next frame has to go on with
+	tail    [3]byte        // of a text message: the beginning of a character that its next frame goes on with; nothing behind its end
 	tailN   uint8
 }
 
@@ -60,7 +60,7 @@ func (d *Decoder) beginFrame(first byte) {
 		return
 	}
 	if o.first = first; op != wsframe.OpContinuation {
-		o.message, o.tailN = op, 0
+		o.message = op
 	}
 }
 
