@@ -111,6 +111,10 @@ func TestIRC(t *testing.T) {
 	ann.want("PRIVMSG #lobby :schön: <i>né</i> 日本")
 	shows("Bea: schön: <i>né</i> 日本")
 
+	// One message is one command, whatever is in it.
+	ann.send("PRIVMSG #lobby :one\r\nPRIVMSG #lobby :two\n")
+	shows("Ann: onePRIVMSG #lobby :two")
+
 	// Bytes that are no text reach those who ask for bytes.
 	bob := dialIRC(t, base+"irc", []string{"text.ircv3.net"}, "text.ircv3.net", wsframe.OpText)
 	bob.send("NICK Bob", "USER bob 0 * :Bob\r\n", "JOIN #lobby")

@@ -3,6 +3,7 @@ package fastcgi
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -162,7 +163,7 @@ func (c *Client) site(l *backend.Lease) *site {
 			c.mu.Lock()
 			delete(c.sites, place)
 			c.mu.Unlock()
-			at.close()
+			at.close(io.ErrUnexpectedEOF) // which a connection to it says, too, as soon as it is read
 		})
 	}
 	return at
@@ -206,7 +207,7 @@ func (c *Client) Close() error {
 	sites := slices.Collect(maps.Values(c.sites))
 	c.mu.Unlock()
 	for _, at := range sites {
-		at.close()
+		at.close(net.ErrClosed)
 	}
 	c.running.Wait()
 	return nil

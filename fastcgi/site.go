@@ -376,12 +376,13 @@ func (at *site) retire() bool {
 	at.closed = at.closed || quiet
 	at.mu.Unlock()
 	if quiet {
-		at.close()
+		at.close(net.ErrClosed)
 	}
 	return quiet
 }
 
-func (at *site) close() {
+// close closes idle connections, and cuts those that are shared: requests on them end with err.
+func (at *site) close(err error) {
 	at.forget()
 	at.mu.Lock()
 	at.closed = true
@@ -394,6 +395,6 @@ func (at *site) close() {
 		at.drop(s)
 	}
 	for _, m := range muxes {
-		m.cut(net.ErrClosed)
+		m.cut(err)
 	}
 }

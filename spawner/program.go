@@ -115,6 +115,10 @@ func (p *Program) Check() error {
 	return nil
 }
 
+// Rights returns which of user, limits and priority the server may not set, so that no Start of p can succeed, as far as that is known
+// before; nil where it is not: on other platforms than Linux, and for what Check refuses.
+func (p *Program) Rights() error { return p.rights() }
+
 func (p *Program) maxStderrLine() int {
 	if p.MaxStderrLine > 0 {
 		return p.MaxStderrLine

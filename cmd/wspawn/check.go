@@ -47,6 +47,9 @@ started. Its exit status is 0 when all is well, with warnings too, and 1 when no
 			for _, e := range each(source.Locate(c.Warnings())) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: %v\n", e)
 			}
+			for _, e := range each(source.Locate(c.Rights())) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: a server that you start does not start: %v\n", e)
+			}
 			if show {
 				return config.Print(cmd.OutOrStdout(), c)
 			}

@@ -96,7 +96,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&c.Hosts, "host", nil, "`NAME` that the server may be asked for on this machine, as by a proxy in front; * is any (repeatable)")
 	fs.StringArrayVar(&r.Origins, "origin", nil, "let pages of `ORIGIN` connect, as https://example.com or https://*.example.com; any lets all (repeatable)")
 	fs.BoolVar(&r.RequireOrigin, "require-origin", false, "refuse clients that send no origin, which browsers always do")
-	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks, best first (repeatable)")
+	fs.StringArrayVar(&r.Subprotocols, "subprotocol", nil, "`NAME` of a subprotocol that the program speaks (repeatable); * is any, for development")
 	fs.StringVar(&c.Admin, "admin", "", "`ADDRESS` that tells how the server is: /metrics for Prometheus, /healthz, and wspawn status")
 	f.value(fs, "drain", &c.Drain, "how long a stopping server waits for clients and programs")
 }
@@ -106,7 +106,7 @@ func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
 	f.choice(fs, "framing", &s.Framing.Framing, "how messages lie in the program's streams: lines, null, length, json, raw, frames", "lines", "null", "length", "json", "raw", "frames")
 	fs.BoolVar(&s.Binary, "binary", false, "send binary messages instead of text")
 	f.choice(fs, "other-type", &s.OtherType, "messages of the other type than --binary says: pass, refuse; default refuses binary ones only", "default", "pass", "refuse")
-	f.choice(fs, "newlines", &s.Newlines, "newlines (NULs with --framing null) inside of client messages: pass, escape, refuse", "pass", "escape", "refuse")
+	f.choice(fs, "newlines", &s.Newlines, "newlines (NULs with --framing null) inside of client messages: pass, escape, strip (CRs too), refuse", "pass", "escape", "strip", "refuse")
 	f.choice(fs, "invalid-utf8", &s.InvalidUTF8, "output that is not UTF-8, in text: replace, binary, refuse", "replace", "binary", "refuse")
 	f.value(fs, "max-line", &s.MaxLine, "largest message of the program that is collected, `SIZE` in bytes")
 	f.choice(fs, "long-line", &s.LongLine, "larger ones: split (into fragments of one message), refuse", "split", "refuse")
@@ -263,9 +263,7 @@ func (f *serveFlags) config(fs *pflag.FlagSet, args []string) (*config.Config, e
 	}
 	c.Route = []*config.Route{r}
 	if err := c.Check(); err != nil {
-		for _, e := range err.(*multierror.Error).Errors {
-			f.problem = multierror.Append(f.problem, f.translate(e))
-		}
+		f.problem = multierror.Append(f.problem, each(f.place(err))...)
 	}
 	return c, f.problem.ErrorOrNil()
 }
@@ -399,6 +397,15 @@ var flagOf = map[string]string{
 	"address": "listen", "certificate": "tls-cert, --tls-key", "key": "tls-key", "headers": "header", "origins": "origin",
 	"subprotocols": "subprotocol", "client_ca": "tls-client-ca", "hosts": "host", "directory": "chdir", "limits": "limit", "interpreters": "interpreter", "programs": "dir",
 	"close_codes": "close-code", "ping": "ping", "stdio": "framing", "files": "static", programName: "user, --group",
+}
+
+// place says which flags the problems are about.
+func (f *serveFlags) place(err error) error {
+	var all *multierror.Error
+	for _, e := range each(err) {
+		all = multierror.Append(all, f.translate(e))
+	}
+	return all
 }
 
 // translate names a setting as the command line has it.

@@ -75,7 +75,7 @@ Exit status:
 			if own := ownFlags(cmd.Flags(), args); len(own) > 0 {
 				log.Info("flags behind the program are the program's own; those of wspawn stand in front of it", "flags", own)
 			}
-			s := server{c: c, place: f.translate, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "--origin", Missing: "--require-origin"}}
+			s := server{c: c, place: f.place, log: log, out: cmd.OutOrStdout(), settings: origin.Settings{Allow: "--origin", Missing: "--require-origin"}}
 			return s.run(cmd.Context())
 		},
 	}

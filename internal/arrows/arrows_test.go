@@ -48,7 +48,7 @@ var allowed = map[string][]string{
 	"spawner": {"internal/rawio"},
 
 	"internal/clientip":    {"cgi", "wsframe", "internal/glob"},
-	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit"},
+	"internal/auth":        {"cgi", "spawner", "wsframe", "internal/limit", "internal/stream"},
 	"internal/limit":       {"wsframe"},
 	"internal/route":       {"wsframe"},
 	"internal/hostname":    {"wsframe", "internal/glob"},
@@ -62,7 +62,7 @@ var allowed = map[string][]string{
 	"internal/listen":  {"internal/clientip", "internal/stale"},
 	"internal/config": {
 		"cgi", "wsframe", "spawner", "internal/backend", "internal/clientip", "internal/framing", "internal/hostname", "internal/origin", "internal/route",
-		"internal/stdio",
+		"internal/stdio", "internal/stream",
 	},
 	"internal/host": {
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",

@@ -48,6 +48,12 @@ type Identity struct {
 	Vars []cgi.Var
 	// Expires is when the client has to prove again who it is: its session ends then. Zero: never.
 	Expires time.Time
+	// Header has lines for the answer, as cookies, be it that a WebSocket is opened or another one. Names are in canonical
+	// form.
+	Header http.Header
+	// Protocol is the subprotocol of the WebSocket. A client that does not ask for it is refused with 500. Empty: the route
+	// chooses.
+	Protocol string
 }
 
 // A Refusal says why a client may not pass. The status is 401 or 403 when it is to blame, 503 or 504 when the
@@ -140,12 +146,17 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, refusal)
 		return
 	}
+	out := g.pass(r, id)
+	if refusal := choose(out, id.Protocol); refusal != nil {
+		g.refuse(w, r, refusal)
+		return
+	}
 	level := slog.LevelDebug
 	if wsframe.IsUpgrade(r) {
 		level = slog.LevelInfo
 	}
 	g.log.Log(r.Context(), level, "authenticated", "remote", r.RemoteAddr, "user", id.User, "type", id.Type)
-	g.Next.ServeHTTP(w, g.pass(r, id))
+	g.Next.ServeHTTP(addLines(w, id.Header), out)
 }
 
 func (g *Guard) init() {

@@ -25,6 +25,10 @@ type ForwardConfig struct {
 	// Vars says which header fields of the answer become which variables, as {"Remote-Email": "REMOTE_EMAIL"}. What is
 	// REMOTE_USER is the name of the user. Nil: Remote-User becomes REMOTE_USER.
 	Vars map[string]string
+	// AnswerHeaders are the header fields of the answer that the client gets too, with whatever it is answered, as Set-Cookie. Nil:
+	// none of one that lets the client pass, and of others Www-Authenticate, Location, Set-Cookie and Retry-After, which they
+	// have in any case.
+	AnswerHeaders []string
 	// Timeout bounds the question. 0 = 5 s.
 	Timeout time.Duration
 	// Transport asks. Nil: one with up to 100 connections to the server and no proxy.
@@ -35,8 +39,9 @@ type ForwardConfig struct {
 
 // Forward asks another server. One that cannot be reached, takes too long or has an error of its own lets nobody pass.
 type Forward struct {
-	c    ForwardConfig
-	vars map[string]string // canonical field: variable
+	c      ForwardConfig
+	vars   map[string]string // canonical field: variable
+	answer []string          // canonical
 }
 
 // NewForward checks c.
@@ -68,6 +73,12 @@ func NewForward(c ForwardConfig) (*Forward, error) {
 			return nil, fmt.Errorf("%q is no name of a variable", name)
 		}
 		f.vars[textproto.CanonicalMIMEHeaderKey(field)] = name
+	}
+	for _, field := range c.AnswerHeaders {
+		if err := checkField(field, ""); err != nil {
+			return nil, fmt.Errorf("authentication server: %w", err)
+		}
+		f.answer = append(f.answer, textproto.CanonicalMIMEHeaderKey(field))
 	}
 	return f, nil
 }
@@ -111,7 +122,7 @@ func (f *Forward) Authenticate(r *http.Request) (*Identity, error) {
 }
 
 func (f *Forward) identity(res *http.Response) (id *Identity, err error) {
-	id = &Identity{Type: "Forward"}
+	id = &Identity{Type: "Forward", Header: make(http.Header)}
 	if id.Expires, err = parseExpiry(strings.Join(res.Header["X-Auth-Expires"], ", ")); err != nil {
 		return nil, err
 	}
@@ -123,6 +134,14 @@ func (f *Forward) identity(res *http.Response) (id *Identity, err error) {
 			id.User = strings.Join(values, ", ")
 		default:
 			id.Vars = append(id.Vars, cgi.Var{Name: name, Value: strings.Join(values, ", ")})
+		}
+	}
+	for _, field := range f.answer {
+		for _, value := range res.Header[field] {
+			if err := checkField(field, value); err != nil {
+				return nil, err
+			}
+			id.Header.Add(field, value)
 		}
 	}
 	return id, nil
@@ -138,7 +157,7 @@ func (f *Forward) refusal(r *http.Request, res *http.Response) *Refusal {
 	default:
 		e.Status = http.StatusForbidden
 	}
-	for _, name := range []string{"Www-Authenticate", "Location", "Set-Cookie", "Retry-After"} {
+	for _, name := range append([]string{"Www-Authenticate", "Location", "Set-Cookie", "Retry-After"}, f.answer...) {
 		if values := res.Header[name]; values != nil {
 			e.Header[name] = values
 		}

@@ -81,12 +81,13 @@ func TestForwardRefuses(t *testing.T) {
 		{"too often", 429, [2]string{"Retry-After", "7"}, 429},
 		{"not found", 404, [2]string{}, 403},
 		{"not modified", 304, [2]string{}, 403},
+		{"what was asked for", 403, [2]string{"X-Why", "too late"}, 403},
 		{"an error", 500, [2]string{}, 503},
 		{"a bad gateway", 502, [2]string{}, 503},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			g := asker(t, ForwardConfig{}, func(w http.ResponseWriter, _ *http.Request) {
+			g := asker(t, ForwardConfig{AnswerHeaders: []string{"x-why"}}, func(w http.ResponseWriter, _ *http.Request) {
 				if tt.header[0] != "" {
 					w.Header().Set(tt.header[0], tt.header[1])
 				}
@@ -124,7 +125,10 @@ func TestForwardIsClosedWhenTheServerIsNotThere(t *testing.T) {
 }
 
 func TestForwardConfigurations(t *testing.T) {
-	for _, c := range []ForwardConfig{{}, {URL: "auth.test"}, {URL: "ftp://auth.test"}, {URL: "http://"}, {URL: "http://a.test", Vars: map[string]string{"A": "B=C"}}} {
+	for _, c := range []ForwardConfig{{}, {URL: "auth.test"}, {URL: "ftp://auth.test"}, {URL: "http://"}, {URL: "http://a.test", Vars: map[string]string{"A": "B=C"}},
+		{URL: "http://a.test", AnswerHeaders: []string{"Connection"}}, {URL: "http://a.test", AnswerHeaders: []string{"a: b"}},
+		{URL: "http://a.test", AnswerHeaders: []string{"Set-Cookie", "sec-websocket-protocol"}},
+	} {
 		if _, err := NewForward(c); err == nil {
 			t.Errorf("no error for %+v", c)
 		}

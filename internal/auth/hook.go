@@ -25,6 +25,9 @@ import (
 //	REMOTE_USER: alice            the name of the user
 //	Variable-REMOTE_EMAIL: a@b.c  any variable, as in FastCGI
 //	Expires: 1924991999           when the session ends: seconds since 1970, or RFC 3339
+//	Set-Cookie: id=7; Secure      for the client, also when it is refused; several
+//	Header-X-Room: 7              any other header line for the client, likewise
+//	Protocol: chat                the subprotocol, which the client has to ask for
 //	Status: 401                   400 to 499, for the exit statuses other than 0
 //	WWW-Authenticate: Basic       for the client, likewise
 //	Reason: no such user          for the client, likewise
@@ -143,7 +146,7 @@ func (h *Hook) run(ctx context.Context, env []string, remote string) (string, sp
 
 // parseAnswer reads the lines of standard output.
 func parseAnswer(output string) (*Identity, *Refusal, error) {
-	id := &Identity{Type: "Hook"}
+	id := &Identity{Type: "Hook", Header: make(http.Header)}
 	refusal := &Refusal{Status: http.StatusForbidden, Reason: "not allowed", Header: make(http.Header)}
 	n := 0
 	for line := range strings.Lines(output) {
@@ -154,6 +157,10 @@ func parseAnswer(output string) (*Identity, *Refusal, error) {
 		name, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
 		variable, isVar := cutPrefixFold(name, "Variable-")
+		field, isField := cutPrefixFold(name, "Header-")
+		if strings.EqualFold(name, "Set-Cookie") {
+			isField = true
+		}
 		switch {
 		case !ok:
 			return nil, nil, fmt.Errorf("line %d of the output is not \"name: value\"", n)
@@ -166,6 +173,14 @@ func parseAnswer(output string) (*Identity, *Refusal, error) {
 				return nil, nil, fmt.Errorf("line %d of the output: %q is no name of a variable", n, variable)
 			}
 			id.Vars = append(id.Vars, cgi.Var{Name: variable, Value: value})
+		case isField:
+			if err := checkField(field, value); err != nil {
+				return nil, nil, fmt.Errorf("line %d of the output: %w", n, err)
+			}
+			id.Header.Add(field, value)
+			refusal.Header.Add(field, value)
+		case strings.EqualFold(name, "Protocol"):
+			id.Protocol = value
 		case strings.EqualFold(name, "Expires"):
 			var err error
 			if id.Expires, err = parseExpiry(value); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,7 @@ func TestHooks(t *testing.T) {
 		{"garbage", `echo hello`, 503, "", "not possible now"},
 		{"a bad variable", `echo Variable-A=B: x`, 503, "", "not possible now"},
 		{"a bad status", `echo Status: never`, 503, "", "not possible now"},
+		{"a subprotocol of what is no WebSocket", `echo REMOTE_USER: alice; echo Protocol: chat`, 200, "alice", ""},
 		{"much too much", `exec dd if=/dev/zero bs=1024 count=100 2>/dev/null`, 503, "", "not possible now"},
 	}
 	for _, tt := range tests {
@@ -84,6 +86,40 @@ func TestHooks(t *testing.T) {
 				t.Errorf("header %v", res.Header)
 			}
 		})
+	}
+}
+
+// Where the lines end up in answers of every kind is tested in internal/host.
+func TestHooksSetLinesOfTheAnswer(t *testing.T) {
+	for _, exit := range []int{0, 1} {
+		g := hook(t, fmt.Sprintf(`printf 'set-cookie: a=1; Secure\r\nSet-Cookie:b=2\nheader-x-room:\t7 \nHeader-Set-Cookie: c=3\nHeader-Empty:\n'; exit %d`, exit), Hook{})
+		res := g.ask("/")
+		if want := []string{"a=1; Secure", "b=2", "c=3"}; !slices.Equal(res.Header["Set-Cookie"], want) || res.StatusCode != 200+203*exit {
+			t.Errorf("status %d, cookies %q, want %q", res.StatusCode, res.Header["Set-Cookie"], want)
+		}
+		if got := res.Header["Empty"]; res.Header.Get("X-Room") != "7" || len(got) != 1 || got[0] != "" {
+			t.Errorf("header %v", res.Header)
+		}
+	}
+}
+
+func TestHooksThatSetWhatTheyMustNot(t *testing.T) {
+	for line, want := range map[string]string{
+		`Header-Connection: close`:              "Connection belongs to the connection",
+		`header-transfer-encoding: chunked`:     "transfer-encoding belongs",
+		`Header-Content-Length: 5`:              "Content-Length belongs",
+		`Header-Sec-WebSocket-Protocol: chat`:   "Sec-WebSocket-Protocol belongs",
+		`Header-: x`:                            `\"\" is no name`,
+		`Header-A B: x`:                         `\"A B\" is no name`,
+		`Set-Cookie: secret=\033x`:              "the value of Set-Cookie has control characters",
+		`Set-Cookie: secret=x\rSet-Cookie: b=2`: "the value of Set-Cookie has control characters",
+		`Header-X-A: secret\0`:                  "the value of X-A has control characters",
+	} {
+		g := hook(t, `printf '%b\n' "REMOTE_USER: alice" "`+line+`"`, Hook{})
+		g.refuses(t, g.ask("/"), 503, "not possible now")
+		if log := g.log.String(); !strings.Contains(log, "line 2 of the output: "+want) || strings.Contains(log, "secret") {
+			t.Errorf("%s: the log has %s", line, log)
+		}
 	}
 }
 

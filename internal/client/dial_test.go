@@ -101,7 +101,7 @@ func TestUsageErrorsAreFoundBeforeConnecting(t *testing.T) {
 		if status(err) != StatusUsage {
 			t.Errorf("%s: %v", name, err)
 		}
-		if c.CAFile != "" && !c.Insecure && !strings.HasPrefix(fmt.Sprint(err), "--ca: ") {
+		if c.CAFile != "" && !c.Insecure && (err == nil || !strings.HasPrefix(err.Error(), "--ca: ")) {
 			t.Errorf("%s: %v does not name the flag", name, err)
 		}
 	}

@@ -3,6 +3,8 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"github.com/wspawn/wspawn/internal/stream"
 )
 
 // Auth says who may come. One of the ways that are there has to know the client, before anything is started for it;
@@ -83,12 +85,21 @@ type AuthForward struct {
 	// Headers of its answer that become variables. Without this key, Remote-User becomes REMOTE_USER.
 	Variables map[string]string `toml:"variables"`
 
+	// Headers of its answer that the client gets, with the answer that opens a WebSocket or any other, as `["Set-Cookie"]`. One that
+	// the route or the program sets as well is theirs; cookies are all sent. A client that is refused gets Set-Cookie, Location,
+	// WWW-Authenticate and Retry-After without this key.
+	AnswerHeaders []string `toml:"answer_headers"`
+
 	// How long it may take.
 	Timeout Duration `toml:"timeout" default:"5s"`
 }
 
 // AuthHook asks a program: exit status 0 lets the client in. It gets the variables of a CGI program; lines of its output,
 // `REMOTE_USER: name` or `Variable-NAME: value`, become variables, and `Expires: TIME` is the end of the login (as for forward).
+//
+// `Set-Cookie: name=value` and `Header-NAME: value` are for the client, with the answer that opens a WebSocket or any other, as
+// `answer_headers` of forward. `Protocol: NAME` chooses the subprotocol; a client that does not ask for it gets 500. A client that
+// is refused gets these headers as well, with `Status: 401` (400 to 499; else 403) and `Reason: TEXT`.
 type AuthHook struct {
 	// The name of a `[program.NAME]`.
 	Program string `toml:"program"`
@@ -121,11 +132,18 @@ func (a *Auth) check(c *Config, p *problems, at string) {
 	}
 	if f := a.Forward; f != nil {
 		checkURL(p, at+".forward.url", f.URL)
+		for _, name := range f.AnswerHeaders {
+			if !token(name) || stream.Reserved(name) {
+				p.addf(at+".forward.answer_headers", "%q is no header that a client can be given, as Set-Cookie", name)
+			}
+		}
 	}
 	if h := a.Hook; h != nil {
 		known(p, at+".hook.program", "program", h.Program, c.Program)
-		if len(c.Argv(h.Program, h.Command)) == 0 {
+		if command := c.Argv(h.Program, h.Command); len(command) == 0 {
 			p.addf(at+".hook.command", "nothing to run: give a command, or a program that has one")
+		} else if len(h.Command) > 0 {
+			p.add(at+".hook.command", look(command))
 		}
 	}
 	if a.Certificate != nil && !c.asksForCertificates() {

@@ -178,6 +178,9 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	}
 	checkOrigins(p, at, r.Origins)
 	for _, name := range r.Subprotocols {
+		if name == "*" && len(r.Subprotocols) > 1 {
+			p.addf(at+".subprotocols", `"*" makes the others meaningless: give one or the other`)
+		}
 		if !token(name) {
 			p.addf(at+".subprotocols", "%q is not a token (letters, digits and !#$%%&'*+-.^_`|~)", name)
 		}

@@ -179,6 +179,12 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				r.Tunnel.Backends, r.Tunnel.Framing, r.Tunnel.Binary = "b", "frames", true
 			})
 		}, []string{"route[0].tunnel: with the framing frames"}},
+		{"a cgroup that does not exist", func(c *Config) { c.Program["p"].Cgroup = "/no/such" }, []string{"program.p.cgroup: /no/such: no such file or directory"}},
+		{"a hook that does not exist", func(c *Config) {
+			c.Route[0].Auth = New[Auth]()
+			c.Route[0].Auth.Hook = New[AuthHook]()
+			c.Route[0].Auth.Hook.Command = []string{"no-such-program"}
+		}, []string{`route[0].auth.hook.command: program "no-such-program": not found in PATH`}},
 		{"a user that does not exist", func(c *Config) { c.Program["p"].User = "no-such" }, []string{`program.p.user: there is no user "no-such"`}},
 		{"a group that does not exist", func(c *Config) { c.Program["p"].Group = "no-such" }, []string{`program.p.group: there is no group "no-such"`}},
 		{"a user by number", func(c *Config) { c.Program["p"].User, c.Program["p"].Group = "4000000000", "4000000000" }, nil},
@@ -209,6 +215,17 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"two targets", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Backends = "l", "b" })
 		}, []string{"route[0].tunnel: give one of backends, servers and pool"}},
+		{"any subprotocol and others", func(c *Config) { c.Route[0].Subprotocols = []string{"chat", "*"} }, []string{`route[0].subprotocols: "*" makes the others meaningless`}},
+		{"any subprotocol", func(c *Config) { c.Route[0].Subprotocols = []string{"*"} }, nil},
+		{"headers of another server that are not its own", func(c *Config) {
+			a := New[Auth]()
+			a.Forward = New[AuthForward]()
+			a.Forward.URL, a.Forward.AnswerHeaders = "http://auth.test/", []string{"Set-Cookie", "upgrade", "Sec-WebSocket-Protocol", "A: b"}
+			c.Route[0].Auth = a
+		}, []string{
+			`route[0].auth.forward.answer_headers: "upgrade" is no header that`, `route[0].auth.forward.answer_headers: "Sec-WebSocket-Protocol" is no`,
+			`route[0].auth.forward.answer_headers: "A: b" is no`,
+		}},
 		{"newlines of a raw tunnel", func(c *Config) {
 			with(c, func(r *Route) { r.Tunnel = New[Tunnel](); r.Tunnel.Pool, r.Tunnel.Newlines = "l", "refuse" })
 		}, []string{"route[0].tunnel: delimiters are for the framings lines and null, not for raw"}},

@@ -170,7 +170,7 @@ func (f *Framing) Options() (framing.Options, error) {
 		if value == otherwise || value == "" {
 			return framing.Default
 		}
-		c, e := framing.ParseChoice("value", value, framing.Default, framing.Pass, framing.Refuse, framing.Escape, framing.Replace, framing.AsBinary, framing.Split)
+		c, e := framing.ParseChoice("value", value, framing.Default, framing.Pass, framing.Refuse, framing.Escape, framing.Replace, framing.AsBinary, framing.Split, framing.Strip)
 		err = errors.Join(err, e)
 		return c
 	}

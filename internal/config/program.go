@@ -60,6 +60,7 @@ func (g *Program) check(p *problems, at string) {
 		p.addf(at, "%s", strings.TrimPrefix(err.Error(), `program "program": `))
 		return
 	}
+	p.add(at+".cgroup", directory(g.Cgroup))
 	p.add(at+".user", checkUser(g.User))
 	p.add(at+".group", checkGroup(g.Group))
 }

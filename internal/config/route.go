@@ -35,7 +35,8 @@ type Route struct {
 	// Refuse WebSockets of clients that send no origin, which browsers always do.
 	RequireOrigin bool `toml:"require_origin"`
 
-	// Subprotocols that the service speaks, the best one first.
+	// Subprotocols that the service speaks. The client's order counts. `["*"]` is for development: the first one that the client asks
+	// for, whatever it is, although nobody knows it.
 	Subprotocols []string `toml:"subprotocols"`
 
 	// Subprotocols that mean something for the messages of a session, in place of `subprotocols`. The client's order counts.
@@ -154,8 +155,8 @@ type Framing struct {
 	// Messages of the other type than `binary` says; default refuses binary ones only.
 	OtherType string `toml:"other_type" default:"default" enum:"default,pass,refuse"`
 
-	// Newlines (NULs with the framing null) inside of client messages.
-	Newlines string `toml:"newlines" default:"pass" enum:"pass,escape,refuse"`
+	// Newlines (NULs with the framing null) inside of client messages. With strip, each CR and LF (NUL) is left out.
+	Newlines string `toml:"newlines" default:"pass" enum:"pass,escape,strip,refuse"`
 
 	// Output that is not UTF-8, in text.
 	InvalidUTF8 string `toml:"invalid_utf8" default:"replace" enum:"replace,binary,refuse"`
@@ -353,8 +354,9 @@ type Tunnel struct {
 	// How messages lie in the stream. raw: not at all, each piece that is read becomes a message.
 	Framing string `toml:"framing" default:"raw" enum:"lines,null,length,json,raw,frames"`
 
-	// Newlines (NULs with the framing null) inside of client messages, with one of the framings lines and null.
-	Newlines string `toml:"newlines" default:"pass" enum:"pass,escape,refuse"`
+	// Newlines (NULs with the framing null) inside of client messages, with one of the framings lines and null. With strip, each
+	// CR and LF (NUL) is left out.
+	Newlines string `toml:"newlines" default:"pass" enum:"pass,escape,strip,refuse"`
 
 	// Text that is not UTF-8.
 	InvalidUTF8 string `toml:"invalid_utf8" default:"replace" enum:"replace,binary,refuse"`

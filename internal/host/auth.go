@@ -40,7 +40,9 @@ func (s *service) guard(c *config.Auth, next http.Handler) (http.Handler, error)
 		g.Methods = append(g.Methods, &auth.Certificate{User: auth.CertificateName(x.User), Allow: x.Allow})
 	}
 	if f := c.Forward; f != nil {
-		m, err := auth.NewForward(auth.ForwardConfig{URL: f.URL, Vars: f.Variables, Timeout: f.Timeout.Value(), Scheme: clientip.Scheme})
+		m, err := auth.NewForward(auth.ForwardConfig{
+			URL: f.URL, Vars: f.Variables, AnswerHeaders: f.AnswerHeaders, Timeout: f.Timeout.Value(), Scheme: clientip.Scheme,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -67,7 +67,7 @@ type Host struct {
 
 // New checks the configuration and opens the listeners. Nothing is answered before Run.
 func New(c *config.Config, o Options) (_ *Host, err error) {
-	if err := c.Check(); err != nil {
+	if err := check(c); err != nil {
 		return nil, err
 	}
 	o.Log = slog.New(loglimit.New(o.Log.Handler(), refusalsLogged, refusals...))
@@ -97,6 +97,14 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	}
 	h.table.Store(t)
 	return h, nil
+}
+
+// check finds everything that is wrong with a configuration for this process.
+func check(c *config.Config) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	return c.Rights()
 }
 
 // ServeHTTP answers a request.
@@ -205,7 +213,7 @@ func (h *Host) watch() {
 // Reload replaces the configuration by another one. It is checked as a whole first: with an error, nothing has
 // changed. Sessions keep what they have; so do routes, pools and sets of backends that both configurations have.
 func (h *Host) Reload(c *config.Config) error {
-	if err := c.Check(); err != nil {
+	if err := check(c); err != nil {
 		return err
 	}
 	h.mu.Lock()

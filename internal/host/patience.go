@@ -33,6 +33,9 @@ func (h *Host) patient(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 		h.shared.memory.Changed()
 		p.begin() // net/http answers for a handler that did not
+		if r.ProtoMajor == 2 && r.Context().Err() != nil {
+			p.rc.SetWriteDeadline(time.Time{}) // one that was set while the stream was reset would keep it
+		}
 	})
 }
 

@@ -103,6 +103,11 @@ func TestClientsHaveTheirTimeForAnAnswer(t *testing.T) {
 				leave()
 				w.Write(nil)
 			}},
+		{name: "a client that leaves behind the answer", request: func() *http.Request { r := leaving(); r.ProtoMajor = 2; return r },
+			handle: func(w http.ResponseWriter, _ *http.Request, _ *http.ResponseController) {
+				w.Write(nil)
+				leave()
+			}},
 		{name: "a client that has left", request: func() *http.Request { r := leaving(); leave(); return r },
 			handle: func(http.ResponseWriter, *http.Request, *http.ResponseController) { t.Error("it is served") }},
 		{name: "each piece", request: get, write: answerTimeout,

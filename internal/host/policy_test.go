@@ -247,6 +247,39 @@ func TestEachRouteHasItsLimitsAndHeaders(t *testing.T) {
 	eventually(t, "nothing is counted any more", func() bool { return h.limiter.Stats().Sessions == 1 })
 }
 
+func TestAnySubprotocol(t *testing.T) {
+	c := routes(stdioRoute("/", "sh", "-c", `echo "$WEBSOCKET_PROTOCOL"; cat`))
+	c.Route[0].Subprotocols = []string{"*"}
+	h, _ := run(t, c)
+	for _, test := range []struct {
+		asks []string
+		gets string
+	}{
+		{[]string{"Chat", "other"}, "Chat"},
+		{[]string{"*", "x"}, "*"},
+		{nil, ""},
+	} {
+		conn := dial(t, h, "/", &wsframe.DialOptions{Protocols: test.asks})
+		if got := read(t, conn); got != test.gets || conn.Subprotocol() != test.gets {
+			t.Errorf("%q: the client gets %q, the program %q, want %q", test.asks, conn.Subprotocol(), got, test.gets)
+		}
+	}
+	req, _ := http.NewRequest("GET", h.URLs("http")[0], nil)
+	for name, value := range map[string]string{
+		"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "a b",
+	} {
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a subprotocol that is no token: status %d", resp.StatusCode)
+	}
+}
+
 func TestSubprotocolsChooseTheProgram(t *testing.T) {
 	c := routes(stdioRoute("/", "cat"))
 	c.Program = map[string]*config.Program{"other": config.New[config.Program]()}

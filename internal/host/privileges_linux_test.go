@@ -3,12 +3,16 @@ package host
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/wsframe"
@@ -65,6 +69,45 @@ func TestProgramsWithoutNewPrivileges(t *testing.T) {
 		}
 		if err := stop(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A server does not begin with programs that it may not start, nor does it go on with them.
+func TestProgramsThatTheServerMayNotStart(t *testing.T) {
+	wanting := func(change func(*config.Program)) *config.Config {
+		c := settings("cat")
+		change(c.Program["p"])
+		return c
+	}
+	h, _ := run(t, wanting(func(*config.Program) {}))
+
+	// Capabilities are those of a thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all [2]unix.CapUserData
+	if err := unix.Capget(&header, &all[0]); err != nil {
+		t.Fatal(err)
+	}
+	none := all
+	none[0].Effective, none[1].Effective = 0, 0
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Capset(&header, &all[0])
+	for want, c := range map[string]*config.Config{
+		"program.p.user: the server may not change to user \"4242\"": wanting(func(p *config.Program) { p.User, p.Group = "4242", "4242" }),
+		"program.p.group: the server may not change to user \"\"":    wanting(func(p *config.Program) { p.Group = "4242" }),
+		"program.p.nice: nice -20: the server may not go below ":     wanting(func(p *config.Program) { p.Nice = -20 }),
+		"program.p.limits: limit nofile: the server's own is ":       wanting(func(p *config.Program) { p.Limits = map[string]string{"nofile": "1000000000000"} }),
+	} {
+		_, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("start: %v, want %q", err, want)
+		}
+		if err := h.Reload(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("reload: %v, want %q", err, want)
 		}
 	}
 }

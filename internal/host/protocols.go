@@ -57,6 +57,14 @@ func newProtocols(r *config.Route, f framing.Options, endpoint endpointMaker) (*
 	return p, err
 }
 
+// anyProtocol picks the subprotocol that a client likes best.
+func anyProtocol(r *wsframe.Request) string {
+	if len(r.Protocols) == 0 {
+		return ""
+	}
+	return r.Protocols[0]
+}
+
 // check refuses clients that ask for nothing that there is, if that is not allowed.
 func (p *protocols) check(r *wsframe.Request) error {
 	if p.table == nil {

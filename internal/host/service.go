@@ -92,6 +92,9 @@ func (s *service) build() error {
 	s.buildConsole()
 	s.answer = http.HandlerFunc(s.dispatch)
 	if s.r.Auth != nil {
+		if s.websocket != nil {
+			s.websocket.Select = auth.Select(s.websocket.Select)
+		}
 		if n := s.r.Limits.SessionsPerUser; n > 0 {
 			s.answer = &limit.Handler{Users: &limit.Users{Max: n, Of: user}, Next: s.answer, Log: s.log}
 		}
@@ -164,6 +167,8 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 		OnClose: func(c *wsframe.Conn, _ error) { s.closed(c); s.leave(); s.shared.memory.Changed() },
 	}
 	switch {
+	case slices.Contains(s.r.Subprotocols, "*"):
+		s.websocket.Select = anyProtocol
 	case len(s.r.Subprotocols) > 0:
 		s.websocket.Select = wsframe.Prefer(s.r.Subprotocols...)
 	case protocols.table != nil:

@@ -10,12 +10,12 @@ import (
 )
 
 func TestNewlinesInMessagesForATunnel(t *testing.T) {
-	for choice, want := range map[string][]string{"pass": {"a", "b"}, "escape": {`a\nb`}, "refuse": nil} {
+	for choice, want := range map[string][]string{"pass": {"a", "b"}, "escape": {"a\r\\nb"}, "strip": {"ab"}, "refuse": nil} {
 		c := pooled(t, "", nil)
 		c.Route[0].Tunnel.Newlines = choice
 		h, _ := run(t, c)
 		conn := dial(t, h, "/", nil)
-		if err := conn.WriteMessage(wsframe.OpText, []byte("a\nb")); err != nil {
+		if err := conn.WriteMessage(wsframe.OpText, []byte("a\r\nb")); err != nil {
 			t.Fatal(err)
 		}
 		for _, line := range want {

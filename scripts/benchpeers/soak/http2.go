@@ -111,8 +111,8 @@ func (p *peer) get(path string) error {
 	return p.headers(true, p.fields(":method", "GET", ":scheme", "http", ":path", path, ":authority", "localhost", "x-forwarded-for", attackers))
 }
 
-// connect asks for a WebSocket, as one of 4,096 clients: who shares an address is soon refused. The server remembers more
-// addresses than these for good, with about 300 bytes each.
+// connect asks for a WebSocket, as one of 4,096 clients: who shares an address is soon refused. Of more
+// addresses the server would remember up to 65,536, and its memory would not be what it was before.
 func (p *peer) connect(path string) error {
 	from := fmt.Sprintf("10.0.%d.%d", rand.N(16), rand.N(256))
 	return p.headers(false, p.fields(":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", path,
