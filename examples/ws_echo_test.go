@@ -132,6 +132,13 @@ func speak(t *testing.T, url string) {
 
 // node runs testdata/ws_echo.js.
 func node(t *testing.T, url string) {
+	want := "text 7 grüße\nbinary 3 00ff0a\ntext 0 \ntext 126 " + strings.Repeat("x", 20) + "\ntext 65536 " + strings.Repeat("y", 20) +
+		"\nbinary 1000000 " + strings.Repeat("01", 20) + "\ntext 9 fragments pong between\nclosed 4000\nnot UTF-8 1007\n"
+	nodeScript(t, "ws_echo.js", url, want)
+}
+
+// nodeScript runs a script of testdata with the npm package ws.
+func nodeScript(t *testing.T, script, url, want string) {
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Fatal("no node here: run scripts/setup")
 	}
@@ -144,11 +151,9 @@ func node(t *testing.T, url string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "testdata/ws_echo.js", url)
+	cmd := exec.CommandContext(ctx, "node", filepath.Join("testdata", script), url)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
 	out, err := cmd.CombinedOutput()
-	want := "text 7 grüße\nbinary 3 00ff0a\ntext 0 \ntext 126 " + strings.Repeat("x", 20) + "\ntext 65536 " + strings.Repeat("y", 20) +
-		"\nbinary 1000000 " + strings.Repeat("01", 20) + "\ntext 9 fragments pong between\nclosed 4000\nnot UTF-8 1007\n"
 	if err != nil || string(out) != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, out, want)
 	}

@@ -325,7 +325,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rej *Rejection)
 	if rej.Err != nil {
 		attrs = append(attrs, "err", rej.Err)
 	}
-	h.logger().Log(r.Context(), level, "websocket refused", attrs...)
+	h.logger().Log(r.Context(), level, "request refused", attrs...)
 	if h.OnRefuse != nil {
 		h.OnRefuse(r, rej)
 	}

@@ -103,7 +103,7 @@ func (f *serveFlags) registerServer(fs *pflag.FlagSet) {
 
 func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
 	s := f.stdio
-	f.choice(fs, "framing", &s.Framing.Framing, "how messages lie in the program's streams: lines, null, length, json, raw", "lines", "null", "length", "json", "raw")
+	f.choice(fs, "framing", &s.Framing.Framing, "how messages lie in the program's streams: lines, null, length, json, raw, frames", "lines", "null", "length", "json", "raw", "frames")
 	fs.BoolVar(&s.Binary, "binary", false, "send binary messages instead of text")
 	f.choice(fs, "other-type", &s.OtherType, "messages of the other type than --binary says: pass, refuse; default refuses binary ones only", "default", "pass", "refuse")
 	f.choice(fs, "newlines", &s.Newlines, "newlines (NULs with --framing null) inside of client messages: pass, escape, strip (CRs too), refuse", "pass", "escape", "strip", "refuse")

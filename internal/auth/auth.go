@@ -137,8 +137,9 @@ func From(ctx context.Context) *Identity {
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.once.Do(g.init)
 	if wait := g.failures.Blocked(r.RemoteAddr); wait > 0 {
-		g.log.Info("authentication refused", "remote", r.RemoteAddr, "status", http.StatusTooManyRequests, "err", "too many failures")
-		wsframe.Reject(http.StatusTooManyRequests, "too many failed logins").RetryAfter(wait).Write(w)
+		rej := wsframe.Reject(http.StatusTooManyRequests, "too many failed logins").RetryAfter(wait)
+		g.log.Info("request refused", "remote", r.RemoteAddr, "status", rej.Status, "reason", rej.Reason)
+		rej.Write(w)
 		return
 	}
 	id, refusal := g.ask(r)
@@ -232,7 +233,7 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal)
 	if rej.Status >= 500 {
 		level = slog.LevelWarn
 	}
-	g.log.Log(r.Context(), level, "authentication refused", "remote", r.RemoteAddr, "status", rej.Status, "err", refusal)
+	g.log.Log(r.Context(), level, "request refused", "remote", r.RemoteAddr, "status", rej.Status, "reason", rej.Reason, "err", refusal)
 	rej.Write(w)
 }
 

@@ -150,7 +150,7 @@ func (s *Resolver) Handler(next http.Handler) http.Handler {
 		resolved, err := s.Resolve(r)
 		if err != nil {
 			if s.log != nil {
-				s.log.Warn("client refused", "remote", r.RemoteAddr, "status", err.Status, "err", err.Err)
+				s.log.Warn("request refused", "remote", r.RemoteAddr, "status", err.Status, "reason", err.Reason, "err", err.Err)
 			}
 			err.Write(w)
 			return

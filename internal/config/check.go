@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/clientip"
+	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/hostname"
 	"github.com/wspawn/wspawn/internal/origin"
 	"github.com/wspawn/wspawn/internal/route"
@@ -201,6 +203,10 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	if r.WebSocket.MaxFragments < 0 {
 		p.addf(at+".websocket.max_fragments", "negative limit")
 	}
+	own, framings := r.framings()
+	if r.WebSocket.FragmentSize > 0 && slices.Contains(framings, framing.Frames.String()) {
+		p.addf(at+".websocket.fragment_size", "excludes the framing frames, where each frame is sent as it is")
+	}
 	if r.WebSocket.MessageRate < 0 {
 		p.addf(at+".websocket.message_rate", "negative limit")
 	}
@@ -219,6 +225,7 @@ func (r *Route) check(c *Config, p *problems, at string) {
 				p.addf(fmt.Sprintf("%s.protocols[%d].name", at, i), "%q is not a token", x.Name)
 			}
 			x.check(c, r, p, fmt.Sprintf("%s.protocols[%d].program", at, i))
+			checkBinary(p, fmt.Sprintf("%s.protocols[%d]", at, i), cmp.Or(x.Framing, own), x.Binary)
 		}
 	}
 	if z := r.WebSocket.Compression; z != nil {

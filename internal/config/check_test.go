@@ -147,6 +147,38 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"a limit that is no number", func(c *Config) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},
 		{"a command in one word", func(c *Config) { c.Route[0].Stdio.Command = []string{"cat -u"} }, []string{`route[0].stdio.command: program "cat -u": not found in PATH; write the program and each of its arguments apart`}},
 		{"a console of files", func(c *Config) { r := c.Route[0]; r.Stdio, r.Console, r.Files = nil, "on", &Files{Root: "dir"} }, []string{"route[0].console: there is no WebSocket to try"}},
+		{"frames and types", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.Binary = "frames", true }, []string{"route[0].stdio: with the framing frames each frame has its type"}},
+		{"frames and the other type", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.OtherType = "frames", "refuse" }, []string{"route[0].stdio: with the framing frames each frame has its type"}},
+		{"frames and newlines", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.Newlines = "frames", "escape" }, []string{"route[0].stdio: delimiters are for the framings lines and null, not for frames"}},
+		{"frames and UTF-8", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.InvalidUTF8 = "frames", "binary" }, []string{"route[0].stdio: a frame of the framing frames can be neither split nor changed"}},
+		{"frames and what cannot be otherwise", func(c *Config) {
+			s := c.Route[0].Stdio
+			s.Framing.Framing, s.InvalidUTF8, s.LongLine = "frames", "refuse", "refuse"
+		}, nil},
+		{"frames and events", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.Events = "frames", true }, []string{"route[0].stdio: events need the framing json, not frames"}},
+		{"frames and a request message", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.RequestMessage = "frames", true }, []string{"route[0].stdio: a request message needs the framing json or lines, not frames"}},
+		{"frames and standard error", func(c *Config) { s := c.Route[0].Stdio; s.Framing.Framing, s.StderrToClient = "frames", true }, []string{"route[0].stdio: passing stderr on works with the framing lines only, not with frames"}},
+		{"frames and fragments", func(c *Config) { r := c.Route[0]; r.Stdio.Framing.Framing, r.WebSocket.FragmentSize = "frames", 100 }, []string{"route[0].websocket.fragment_size: excludes the framing frames"}},
+		{"frames of a subprotocol, and fragments", func(c *Config) {
+			r := c.Route[0]
+			r.Protocols, r.WebSocket.FragmentSize = []*Protocol{{Name: "x", Framing: "frames"}}, 100
+		}, []string{"route[0].websocket.fragment_size: excludes the framing frames"}},
+		{"frames of subprotocols, and types", func(c *Config) {
+			r := c.Route[0]
+			r.Stdio.Framing.Framing, r.Protocols = "frames", []*Protocol{{Name: "x", Binary: true}, {Name: "y", Binary: true, Framing: "lines"}, {Name: "z", Binary: true, Framing: "frames"}}
+		}, []string{"route[0].protocols[0].binary: with the framing frames", "route[0].protocols[2].binary: with the framing frames"}},
+		{"frames of a backend, and types", func(c *Config) {
+			with(c, func(r *Route) {
+				r.SCGI = New[SCGI]()
+				r.SCGI.Backends, r.SCGI.Framing, r.SCGI.Binary = "b", "frames", true
+			})
+		}, []string{"route[0].scgi.binary: with the framing frames"}},
+		{"frames of a tunnel, and types", func(c *Config) {
+			with(c, func(r *Route) {
+				r.Tunnel = New[Tunnel]()
+				r.Tunnel.Backends, r.Tunnel.Framing, r.Tunnel.Binary = "b", "frames", true
+			})
+		}, []string{"route[0].tunnel: with the framing frames"}},
 		{"a cgroup that does not exist", func(c *Config) { c.Program["p"].Cgroup = "/no/such" }, []string{"program.p.cgroup: /no/such: no such file or directory"}},
 		{"a hook that does not exist", func(c *Config) {
 			c.Route[0].Auth = New[Auth]()

@@ -298,6 +298,36 @@ func checkTerminated(p *problems, at string, t *Terminated, r *Responder) {
 	if t.Binary && t.Framing == "" {
 		p.addf(at+".binary", "needs a framing")
 	}
+	checkBinary(p, at, t.Framing, t.Binary)
+}
+
+// checkBinary is for what has no settings of a framing but these.
+func checkBinary(p *problems, at, name string, binary bool) {
+	if kind, err := framing.Parse(name); err == nil {
+		o := framing.Options{Framing: kind, Binary: binary}
+		p.add(at+".binary", o.Check())
+	}
+}
+
+// framings returns those of the route: its own, or "", and those of its subprotocols.
+func (r *Route) framings() (own string, all []string) {
+	switch {
+	case r.Stdio != nil:
+		own = r.Stdio.Framing.Framing
+	case r.Tunnel != nil:
+		own = r.Tunnel.Framing
+	case r.SCGI != nil:
+		own = r.SCGI.Framing
+	case r.UWSGI != nil:
+		own = r.UWSGI.Framing
+	case r.FastCGI != nil:
+		own = r.FastCGI.Framing
+	}
+	all = []string{own}
+	for _, x := range r.Protocols {
+		all = append(all, x.Framing)
+	}
+	return own, all
 }
 
 // Options returns them in the terms of package framing.

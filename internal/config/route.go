@@ -85,7 +85,7 @@ type Protocol struct {
 	Binary bool `toml:"binary"`
 
 	// How messages lie in the stream, if it differs from that of other clients.
-	Framing string `toml:"framing" enum:"lines,null,length,json,raw"`
+	Framing string `toml:"framing" enum:"lines,null,length,json,raw,frames"`
 
 	// The name of a `[program.NAME]` that is run instead, with stdio.
 	Program string `toml:"program"`
@@ -146,8 +146,8 @@ type Compression struct {
 // Framing is how messages lie in a byte stream.
 type Framing struct {
 	// How messages lie in the stream: a line each, a NUL behind each, four bytes of length in front of each, a JSON object on a
-	// line each, or not at all.
-	Framing string `toml:"framing" default:"lines" enum:"lines,null,length,json,raw"`
+	// line each, or not at all; or each data frame with its first byte and its length.
+	Framing string `toml:"framing" default:"lines" enum:"lines,null,length,json,raw,frames"`
 
 	// Send binary messages instead of text.
 	Binary bool `toml:"binary"`
@@ -282,7 +282,7 @@ type Target struct {
 type Terminated struct {
 	// Speak WebSocket for the backend: it answers with a header block, and after that its streams carry the
 	// messages in this framing.
-	Framing string `toml:"framing" enum:"lines,null,length,json,raw"`
+	Framing string `toml:"framing" enum:"lines,null,length,json,raw,frames"`
 
 	// Send binary messages instead of text, with a framing.
 	Binary bool `toml:"binary"`
@@ -352,7 +352,7 @@ type Tunnel struct {
 	Binary bool `toml:"binary"`
 
 	// How messages lie in the stream. raw: not at all, each piece that is read becomes a message.
-	Framing string `toml:"framing" default:"raw" enum:"lines,null,length,json,raw"`
+	Framing string `toml:"framing" default:"raw" enum:"lines,null,length,json,raw,frames"`
 
 	// Newlines (NULs with the framing null) inside of client messages, with one of the framings lines and null. With strip, each
 	// CR and LF (NUL) is left out.

@@ -16,7 +16,7 @@ import (
 // both, as through cat, and come back.
 func TestFramingsOnCompressedConnections(t *testing.T) {
 	compression := &wsframe.Compression{Window: 4096, PeerWindow: 32768, MinSize: 100}
-	for _, kind := range []Kind{Lines, Null, Length, Raw} {
+	for _, kind := range []Kind{Lines, Null, Length, Raw, Frames} {
 		for _, fragment := range []int{0, 1000} {
 			t.Run(fmt.Sprint(kind, " ", fragment), func(t *testing.T) {
 				o := &Options{Framing: kind}

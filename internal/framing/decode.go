@@ -32,8 +32,10 @@ type Decoder struct {
 	// With splitting set, what came before it has been sent as fragments, or as lines with a stream.
 	partial   []byte
 	splitting bool
-	left      int64 // Length: of the message; partial then starts with the prefix until it is known
-	inMessage bool  // Length: left is known
+	left      int64 // Length: of the message, Frames: of the frame; partial starts with the prefix until it is known
+	inMessage bool  // Length, Frames: left is known
+
+	order frameOrder // Frames
 }
 
 // Chunk takes what one read returned: chunk[rawio.Gap:].
@@ -56,7 +58,7 @@ func (d *Decoder) Chunk(chunk []byte) {
 		d.delimited(chunk, '\n')
 	case Null:
 		d.delimited(chunk, 0)
-	case Length:
+	case Length, Frames:
 		d.prefixed(chunk)
 	case Raw:
 		d.raw(chunk)
@@ -74,8 +76,8 @@ func (d *Decoder) Chunk(chunk []byte) {
 // when the far side ended in the middle of a message.
 func (d *Decoder) End() (whole bool) {
 	whole = true
-	if d.err == nil && (d.pending() > 0 || d.splitting || d.inMessage) {
-		if d.Options.Framing == Length {
+	if d.err == nil && (d.pending() > 0 || d.splitting || d.inMessage || d.order.message != 0) {
+		if d.Options.Framing == Length || d.Options.Framing == Frames {
 			whole = false
 		} else {
 			d.complete(d.grow(0), rawio.Gap, rawio.Gap+d.pending())
@@ -178,7 +180,7 @@ func (d *Decoder) endsCR(line []byte) bool {
 }
 
 func (d *Decoder) refusesLong() bool {
-	return d.Options.LongLine == Refuse || d.Options.Framing == JSON
+	return d.Options.LongLine == Refuse || d.Options.Framing == JSON || d.Options.Framing == Frames
 }
 
 func (d *Decoder) tooLong() {
@@ -199,6 +201,8 @@ func (d *Decoder) completeLast(buf []byte, start, end int, last bool) {
 		d.tooLong() // for one that need not be collected too: no matter how it was read
 	case d.Options.Framing == JSON:
 		d.verb(buf[start:end])
+	case d.Options.Framing == Frames:
+		d.frame(buf, start, end, last)
 	case d.Stream != "":
 		if !d.splitting || end > start {
 			d.tagged(buf[start:end])
@@ -311,18 +315,25 @@ func (d *Decoder) close(code wsframe.CloseCode, reason string) {
 	}
 }
 
-// prefixed takes messages with a length of four bytes in front.
+// prefixed takes messages with a length of four bytes in front, or frames with one byte more.
 func (d *Decoder) prefixed(chunk []byte) {
+	size := 4
+	if d.Options.Framing == Frames {
+		size = framePrefix
+	}
 	for start := rawio.Gap; d.err == nil && (start < len(chunk) || d.inMessage && d.left == 0); {
 		if !d.inMessage {
-			n := min(4-d.pending(), len(chunk)-start)
+			n := min(size-d.pending(), len(chunk)-start)
 			prefix := chunk[start : start+n]
-			if start += n; n < 4 {
-				d.partial = append(d.grow(4), prefix...)
+			if start += n; n < size {
+				d.partial = append(d.grow(size), prefix...)
 				prefix = d.partial[rawio.Gap:]
 			}
-			if len(prefix) == 4 {
-				d.left, d.inMessage = int64(binary.BigEndian.Uint32(prefix)), true
+			if len(prefix) == size {
+				d.left, d.inMessage = int64(binary.BigEndian.Uint32(prefix[size-4:])), true
+				if size == framePrefix {
+					d.beginFrame(prefix[0])
+				}
 				d.drop()
 				if d.left > int64(d.Options.maxLine()) && d.refusesLong() {
 					d.tooLong()

@@ -129,6 +129,7 @@ func TestLongMessagesAreRefusedBeyondTheExactLimit(t *testing.T) {
 		{"an unfinished last line with CR", Options{}, x[:10] + "\r", x[:11] + "\r", text(x[:10])},
 		{"null", Options{Framing: Null}, x[:9] + "\r\x00", x[:10] + "\r\x00", text(x[:9] + "\r")},
 		{"length", Options{Framing: Length}, "\x00\x00\x00\x0a" + x[:10], "\x00\x00\x00\x0b" + x[:11], text(x[:10])},
+		{"frames", Options{Framing: Frames}, "\x81\x00\x00\x00\x0a" + x[:10], "\x81\x00\x00\x00\x0b" + x[:11], text(x[:10])},
 		{"length, giant", Options{Framing: Length}, "\x00\x00\x00\x0a" + x[:10], "\xff\xff\xff\xffx", text(x[:10])},
 		{"json", Options{Framing: JSON, MaxLine: 30}, quoted(30-len(quoted(0))) + "\n", quoted(31-len(quoted(0))) + "\n", text(x[:30-len(quoted(0))])},
 	} {

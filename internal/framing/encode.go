@@ -43,6 +43,8 @@ func (e *Encoder) Encode(b *wsframe.Batch) (out []byte, err *wsframe.CloseError)
 			err = e.delimited(part, 0, '0')
 		case Length:
 			err = e.prefixed(part)
+		case Frames:
+			err = e.frame(part)
 		case JSON:
 			e.json(part)
 		case Base64:

@@ -14,13 +14,15 @@ const (
 	opBin  = wsframe.OpBinary
 )
 
-var inputTests = []struct {
+type inputTest struct {
 	name string
 	o    Options
 	in   []byte
 	want string
 	code wsframe.CloseCode // how the session ends; 0: not by this
-}{
+}
+
+var inputTests = []inputTest{
 	{"a message is a line", Options{}, join(messageIn(opText, "one"), messageIn(opText, "zwei €")), "one\nzwei €\n", 0},
 	{"an empty message is an empty line", Options{}, join(messageIn(opText, ""), messageIn(opText, "")), "\n\n", 0},
 	{"fragments become one line", Options{}, fragments(opText, "a", "", "b\xe2", "\x82\xac", ""), "ab€\n", 0},

@@ -51,6 +51,10 @@ func tryDecode(o *Options, stream string, pieces []string) (all []frame, whole b
 		c.CloseNow()
 		<-c.Done()
 	}()
+	parse := frametest.Parse
+	if o.Framing == Frames {
+		parse = parseFrames
+	}
 	d := Decoder{Options: o, Conn: c, Stream: stream}
 	for _, p := range pieces {
 		chunk := make([]byte, rawio.Gap+len(p)) // not larger, so that a write behind it is found
@@ -64,7 +68,7 @@ func tryDecode(o *Options, stream string, pieces []string) (all []frame, whole b
 	c.WriteClose(4999, "")
 	// A Close frame that finds nothing to wait for is written by somebody else.
 	for i := 0; ; i++ {
-		all, err = frametest.Parse(nc.Sent())
+		all, err = parse(nc.Sent())
 		if n := len(all); err == nil && n > 0 && all[n-1].Op == wsframe.OpClose {
 			break
 		}

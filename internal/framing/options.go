@@ -29,12 +29,15 @@ const (
 	// Raw: there are no messages. The far side gets the payloads one behind the other, and each
 	// piece that a read returns becomes a message.
 	Raw
+	// Frames: there are no messages but the data frames of the connection, each as it is, with its first byte (RFC 6455,
+	// section 5.2) and its length in four bytes, big-endian, in front; see docs/stdio.md.
+	Frames
 	// Base64 is Raw for clients that take text only: each message, both ways, is the base64 form of
 	// bytes. The subprotocol "base64" of websockify means that. It is for tunnels.
 	Base64
 )
 
-var kindNames = []string{"lines", "null", "length", "json", "raw", "base64"}
+var kindNames = []string{"lines", "null", "length", "json", "raw", "frames", "base64"}
 
 // String returns the name of the framing, as settings have it.
 func (k Kind) String() string {
@@ -102,7 +105,7 @@ func ParseChoice(what, name string, allowed ...Choice) (Choice, error) {
 type Options struct {
 	Framing Kind
 
-	// Binary makes the messages to the client binary ones. JSON says it for each message.
+	// Binary makes the messages to the client binary ones. JSON says it for each message, Frames for each frame.
 	Binary bool
 
 	// OtherType is for messages of the other type than Binary says: Pass or Refuse (1003). The
@@ -118,12 +121,12 @@ type Options struct {
 
 	// InvalidUTF8 is for text from the far side that is not UTF-8: Replace (U+FFFD, the default),
 	// AsBinary (not for the rest of a message that is being split: replaced there) or Refuse (1007).
-	// JSON cannot send it as binary.
+	// JSON cannot send it as binary, and Frames always refuses.
 	InvalidUTF8 Choice
 
 	// MaxLine is the largest message from the far side that is collected, in bytes without a line end;
 	// 0 = 1 MiB. LongLine is for larger ones: Split (in several fragments, with flat memory; the
-	// default) or Refuse (1009). JSON always refuses.
+	// default) or Refuse (1009). JSON always refuses, and Frames, where it is about frames.
 	MaxLine  int64
 	LongLine Choice
 }
@@ -137,7 +140,7 @@ func (o *Options) maxLine() int {
 
 // refuses reports whether a message of the type is not taken.
 func (o *Options) refuses(op wsframe.Opcode) bool {
-	if o.Framing == JSON || o.Framing == Base64 {
+	if o.Framing == JSON || o.Framing == Frames || o.Framing == Base64 {
 		return false
 	}
 	if binary := op == wsframe.OpBinary; binary == o.Binary {
@@ -165,6 +168,10 @@ func (o *Options) Check() error {
 		return fmt.Errorf("delimiters are for the framings lines and null, not for %v", o.Framing)
 	case o.Framing == JSON && (o.LongLine == Split || o.InvalidUTF8 == AsBinary):
 		return fmt.Errorf("an object of the framing json can be neither split nor sent as binary")
+	case o.Framing == Frames && (o.Binary || o.OtherType != Default):
+		return fmt.Errorf("with the framing frames each frame has its type: neither binary nor other type can be chosen")
+	case o.Framing == Frames && (o.LongLine == Split || o.InvalidUTF8 == Replace || o.InvalidUTF8 == AsBinary):
+		return fmt.Errorf("a frame of the framing frames can be neither split nor changed, only refused")
 	case o.MaxLine < 0:
 		return fmt.Errorf("negative limit")
 	}

@@ -12,7 +12,7 @@ func TestOptionsThatContradict(t *testing.T) {
 	}{
 		{Options{}, ""},
 		{Options{Framing: JSON, InvalidUTF8: Refuse, LongLine: Refuse}, ""},
-		{Options{Framing: Base64 + 1}, "framing 6"},
+		{Options{Framing: Base64 + 1}, "framing 7"},
 		{Options{MaxLine: -1}, "negative"},
 		{Options{OtherType: Escape}, "escape cannot be the choice for other type"},
 		{Options{Delimiters: Split}, "split"},
@@ -23,6 +23,14 @@ func TestOptionsThatContradict(t *testing.T) {
 		{Options{Delimiters: Escape, Framing: Length}, "not for length"},
 		{Options{Framing: JSON, LongLine: Split}, "neither split"},
 		{Options{Framing: JSON, InvalidUTF8: AsBinary}, "neither split"},
+		{Options{Framing: Frames, InvalidUTF8: Refuse, LongLine: Refuse}, ""},
+		{Options{Framing: Frames, Binary: true}, "each frame has its type"},
+		{Options{Framing: Frames, OtherType: Pass}, "each frame has its type"},
+		{Options{Framing: Frames, OtherType: Refuse}, "each frame has its type"},
+		{Options{Framing: Frames, LongLine: Split}, "neither split nor changed"},
+		{Options{Framing: Frames, InvalidUTF8: AsBinary}, "neither split nor changed"},
+		{Options{Framing: Frames, InvalidUTF8: Replace}, "neither split nor changed"},
+		{Options{Framing: Frames, Delimiters: Escape}, "not for frames"},
 	} {
 		err := tt.o.Check()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

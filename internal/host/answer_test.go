@@ -162,12 +162,17 @@ func TestWhoIsAskedSetsLinesOfTheAnswer(t *testing.T) {
 
 func TestHooksChooseTheSubprotocol(t *testing.T) {
 	var log streamtest.Buffer
-	c := asked(t, askHook(t))
+	question := askHook(t)
+	c := asked(t, question)
 	c.Route[0].Subprotocols = []string{"first"}
+	table := stdioRoute("/table", "cat")
+	table.Protocols, table.Auth = []*config.Protocol{{Name: "Chat", Binary: true}, {Name: "first"}}, config.New[config.Auth]()
+	question(table.Auth)
+	c.Route = append(c.Route, table)
 	h, _ := runLogged(t, c, slog.New(slog.NewTextHandler(&log, nil)))
 	base := strings.TrimSuffix(h.URLs("ws")[0], "/")
 	h2 := plain(t, h)
-	for _, path := range []string{"/stdio", "/scgi", "/proxy"} {
+	for _, path := range []string{"/stdio", "/table", "/scgi", "/proxy"} {
 		for _, test := range []struct {
 			chosen string
 			asks   []string

@@ -13,8 +13,7 @@ import (
 
 // refusals are the log lines that clients can cause as often as they like: this many of each pass in a second.
 var refusals = []string{
-	"authentication refused", "handshake refused", "host refused", "request failed", "session refused", "websocket refused",
-	"websocket handshake broken off", "http: TLS handshake error",
+	"request refused", "request failed", "websocket handshake broken off", "http: TLS handshake error",
 }
 
 const refusalsLogged = 20

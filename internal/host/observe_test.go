@@ -3,9 +3,11 @@
 package host
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +117,79 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 	}
 }
 
+// Whatever refuses, the line of the log is the same.
+func TestRefusalsAreLoggedInOneWay(t *testing.T) {
+	open, guarded, busy := stdioRoute("/open", "cat"), stdioRoute("/guarded", "cat"), stdioRoute("/busy", "cat")
+	guarded.Auth = config.New[config.Auth]()
+	guarded.Auth.Hook = config.New[config.AuthHook]()
+	guarded.Auth.Hook.Command = []string{"false"}
+	busy.Limits.Rate = 1e-6 // one session, and the next one in eleven days
+	c := routes(open, guarded, busy)
+	c.Hosts = []string{"app.example"}
+	c.Client.TrustedProxies, c.Client.Strict = []string{"loopback"}, true
+	var log strings.Builder
+	h, stop := runLogged(t, c, slog.New(slog.NewJSONHandler(&log, nil)))
+	type line struct {
+		Msg, Route, Remote, Reason string
+		Status                     int
+	}
+	var want []line
+	for _, test := range []struct {
+		path, host, client, origin, version string
+		want                                line
+	}{
+		{"/open", "evil.test", "192.0.2.7", "", "13", line{Status: 421, Reason: "this server does not answer to this host name"}},
+		{"/open", "app.example", "somebody", "", "13", line{Status: 400, Reason: "the proxy does not say who the client is"}},
+		{"/open", "app.example", "192.0.2.7", "http://evil.test", "13", line{Route: "/open", Status: 403, Reason: "origin not allowed"}},
+		{"/guarded", "app.example", "192.0.2.7", "", "13", line{Route: "/guarded", Status: 403, Reason: "not allowed"}},
+		{"/open", "app.example", "192.0.2.7", "", "8", line{Route: "/open", Status: 426, Reason: "Sec-WebSocket-Version is not 13"}},
+		{"/busy", "app.example", "192.0.2.7", "", "8", line{Route: "/busy", Status: 426, Reason: "Sec-WebSocket-Version is not 13"}},
+		{"/busy", "app.example", "192.0.2.7", "", "13", line{Route: "/busy", Status: 503, Reason: "server is busy"}},
+	} {
+		r, err := http.NewRequest("GET", strings.TrimSuffix(h.URLs("http")[0], "/")+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = test.host
+		for name, value := range map[string]string{
+			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": test.version,
+			"X-Forwarded-For": test.client, "Origin": test.origin,
+		} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		test.want.Msg = "request refused"
+		want = append(want, test.want)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	var got []line
+	for text := range strings.Lines(log.String()) {
+		var l line
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Status == 0 {
+			continue
+		}
+		if l.Remote == "" {
+			t.Errorf("nobody is refused: %s", text)
+		}
+		l.Remote = ""
+		got = append(got, l)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("lines\n%+v, want\n%+v", got, want)
+	}
+}
+
 // A flood of refusals is no flood of lines.
 func TestALogIsNotFlooded(t *testing.T) {
 	c := routes(stdioRoute("/", "cat"))
@@ -130,7 +205,7 @@ func TestALogIsNotFlooded(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Count(log.String(), "handshake refused")
+	lines := strings.Count(log.String(), "request refused")
 	if lines < 2*refusalsLogged || lines >= n {
 		t.Errorf("%d lines for %d refusals", lines, n)
 	}

@@ -301,11 +301,11 @@ func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		rej.Reason = "several Origin headers"
 	}
-	attrs := []any{"remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "err", err}
+	attrs := []any{"remote", r.RemoteAddr, "path", r.URL.Path, "status", rej.Status, "reason", rej.Reason, "err", err}
 	if host := r.Header.Get("X-Forwarded-Host"); host != "" && host != r.Host && clientip.Trusted(r.Context()) {
 		attrs = append(attrs, "hint", fmt.Sprintf("the proxy says that the client asked for %q: see host_header of [client]", host))
 	}
-	s.log.Info("handshake refused", attrs...)
+	s.log.Info("request refused", attrs...)
 	rej.Write(w)
 }
 

@@ -78,7 +78,7 @@ func (p *Policy) Handler(next http.Handler) http.Handler {
 			return
 		}
 		if p.c.Log != nil {
-			p.c.Log.Warn("host refused", "remote", r.RemoteAddr, "err", refusal.Err)
+			p.c.Log.Warn("request refused", "remote", r.RemoteAddr, "status", refusal.Status, "reason", refusal.Reason, "err", refusal.Err)
 		}
 		refusal.Write(w)
 	})

@@ -34,7 +34,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	release, refusal := h.acquire(r)
 	if refusal != nil {
 		if h.Log != nil {
-			h.Log.Info("session refused", "remote", r.RemoteAddr, "status", refusal.Status, "err", refusal.Err)
+			h.Log.Info("request refused", "remote", r.RemoteAddr, "status", refusal.Status, "reason", refusal.Reason, "err", refusal.Err)
 		}
 		refusal.Write(w)
 		return

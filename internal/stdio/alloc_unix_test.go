@@ -64,6 +64,8 @@ func TestEchoAllocatesNothing(t *testing.T) {
 		{"lines without the newlines in messages", Options{Options: framing.Options{Delimiters: framing.Strip}}, 64, 0},
 		{"null", Options{Options: framing.Options{Framing: framing.Null}}, 64, 0},
 		{"length", Options{Options: framing.Options{Framing: framing.Length}}, 64, 0},
+		{"frames", frames, 64, 0},
+		{"frames of 3 KiB", frames, 3 << 10, 0},
 		// More than the pipes hold: a goroutine and a slice of a queue come and go.
 		{"lines of 20 KiB", Options{}, 20 << 10, 4},
 	} {

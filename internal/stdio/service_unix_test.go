@@ -172,9 +172,9 @@ func (s *service) connect() *client {
 }
 
 // try makes a handshake and returns its answer.
-func try(t testing.TB, addr string) (*client, *http.Response) {
+func try(t testing.TB, addr string, header ...string) (*client, *http.Response) {
 	t.Helper()
-	return frametest.Try(t, addr, "/path?query")
+	return frametest.Try(t, addr, "/path?query", header...)
 }
 
 // connectWhenFree is connect as soon as the server is not too busy.

@@ -347,3 +347,31 @@ func TestFramings(t *testing.T) {
 	c.NC.CloseWrite()
 	c.Expect(pong("p"), text("ONE"), text("TWO"), closing(1000, ""))
 }
+
+func TestBackendsThatTakeFrames(t *testing.T) {
+	o := Options{Framing: &framing.Options{Framing: framing.Frames}, Protocols: true}
+	s := serve(t, &Endpoint{Dial: listen(t, "tcp", echo).dial(t), Options: o}, wsframe.Options{})
+	c := s.connect(t, "Sec-WebSocket-Protocol: base64, binary") // which are for raw tunnels
+	c.Send(masked(false, opText, "a\xe2"))
+	c.Expect(frame{Op: opText, Payload: "a\xe2"})
+	c.Send(masked(true, wsframe.OpPing, "p"))
+	c.Expect(pong("p"))
+	c.Send(masked(false, 0, "\x82\xac"), masked(true, 0, ""), messageIn(opBin, "\xff"), messageIn(opText, "b"))
+	c.Expect(frame{Payload: "\x82\xac"}, frame{Fin: true}, bin("\xff"), text("b"))
+	c.Leave()
+
+	wrong := listen(t, "unix", func(c net.Conn) {
+		io.WriteString(c, "\x01\x00\x00\x00\x01a\x81\x00\x00\x00\x01b")
+		io.Copy(io.Discard, c)
+	})
+	s = serve(t, &Endpoint{Dial: wrong.dial(t), Options: o}, wsframe.Options{})
+	c = s.connect(t)
+	c.Expect(frame{Op: opText, Payload: "a"})
+	const reason = "the backend sent a text frame inside of a fragmented message"
+	c.ExpectClose(closing(1011, reason))
+	eventually(t, "the log says why", func() bool { return strings.Contains(s.log.String(), `reason="`+reason+`"`) })
+
+	s = serve(t, &Endpoint{Dial: listen(t, "tcp", func(c net.Conn) { io.WriteString(c, "\x02\x00\x00\x00\x02a") }).dial(t), Options: o}, wsframe.Options{})
+	c = s.connect(t)
+	c.ExpectClose(closing(1011, "the backend ended inside a message"))
+}
