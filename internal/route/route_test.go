@@ -185,6 +185,9 @@ func TestPrefixIsWhatThePatternStandsFor(t *testing.T) {
 	}
 }
 
+// rejectReason is spelled as package wsframe does.
+var rejectReason = "X-WebSocket-Reject-Reason"
+
 // Who asks for a WebSocket is told why there is none, also where ordinary requests learn of other methods.
 func TestRefusalsOfWebSocketsSayWhy(t *testing.T) {
 	table, err := New([]Route{{Path: "/post", Methods: []string{"POST"}, Handler: http.NotFoundHandler()}, {Path: "/{part}/x", Handler: http.NotFoundHandler()}})
@@ -201,7 +204,7 @@ func TestRefusalsOfWebSocketsSayWhy(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			table.ServeHTTP(w, r)
-			if got := w.Header()["X-WebSocket-Reject-Reason"]; w.Code != want || !slices.Equal(got, reason) {
+			if got := w.Header()[rejectReason]; w.Code != want || !slices.Equal(got, reason) {
 				t.Errorf("%s, upgrade %v: %d %q, want %d %q", path, upgrade, w.Code, got, want, reason)
 			}
 		}
