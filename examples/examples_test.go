@@ -243,7 +243,7 @@ func TestEveryExampleSaysHowToRunIt(t *testing.T) {
 		}
 		var command string
 		ext := filepath.Ext(file)
-		if name == "ws_echo" { // programs that speak WebSocket are run in another way
+		if name == "ws_echo" || name == "frames" { // these are run in another way
 			ext = name + ext
 		}
 		switch ext {
@@ -261,6 +261,8 @@ func TestEveryExampleSaysHowToRunIt(t *testing.T) {
 			command = fmt.Sprintf("cc -o build/%s examples/%s && wspawn build/%s", name, file, name)
 		case ".go":
 			command = fmt.Sprintf("go build -o build/%s examples/%s && wspawn build/%s", name, file, name)
+		case "frames.py":
+			command = "wspawn --framing frames ./examples/" + file
 		default:
 			command = "wspawn ./examples/" + file
 		}

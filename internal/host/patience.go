@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func (h *Host) patient(next http.Handler) http.Handler {
 		}
 		p := &patientWriter{ResponseWriter: w, rc: http.NewResponseController(w), gone: r.Context().Done()}
 		if w = p; r.ProtoMajor == 1 {
-			p.unread = r.ContentLength != 0
+			p.unread.Store(r.ContentLength != 0)
 			w = patientHijacker{p}
 		}
 		h.shared.memory.Changed()
@@ -39,14 +40,15 @@ func (h *Host) patient(next http.Handler) http.Handler {
 	})
 }
 
-// A patientWriter sets the deadlines. Its methods are for the handler.
+// A patientWriter sets the deadlines. Its methods are for the handler; those that set deadlines may be called by whoever reads
+// the body at the same time.
 type patientWriter struct {
 	http.ResponseWriter
 	rc     *http.ResponseController // of ResponseWriter
 	gone   <-chan struct{}          // the client has left
 	begun  bool
-	unread bool // there is a body, and the handler has not said that it cares
-	own    bool // the handler sets the deadlines for the answer, or has taken the connection over
+	unread atomic.Bool // there is a body, and the handler has not said that it cares
+	own    atomic.Bool // the handler sets the deadlines for the answer
 }
 
 // Unwrap is for http.ResponseController, as are the methods that follow.
@@ -54,17 +56,17 @@ func (p *patientWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // EnableFullDuplex is called by those who read the body beside the answer.
 func (p *patientWriter) EnableFullDuplex() error {
-	p.unread = false
+	p.unread.Store(false)
 	return p.rc.EnableFullDuplex()
 }
 
 func (p *patientWriter) SetReadDeadline(t time.Time) error {
-	p.unread = false
+	p.unread.Store(false)
 	return p.rc.SetReadDeadline(t)
 }
 
 func (p *patientWriter) SetWriteDeadline(t time.Time) error {
-	p.own = true
+	p.own.Store(true)
 	return p.setWriteDeadline(t)
 }
 
@@ -92,7 +94,7 @@ func (p *patientWriter) begin() {
 	}
 	p.begun = true
 	p.piece()
-	if p.unread {
+	if p.unread.Load() {
 		// net/http would first wait for the body, which may come late or never.
 		p.rc.EnableFullDuplex()
 		p.rc.SetReadDeadline(time.Now().Add(discardTime))
@@ -104,7 +106,7 @@ func (p *patientWriter) begin() {
 
 // piece gives the client its time for the next piece of the answer.
 func (p *patientWriter) piece() {
-	if !p.own {
+	if !p.own.Load() {
 		p.setWriteDeadline(time.Now().Add(answerTimeout))
 	}
 }
