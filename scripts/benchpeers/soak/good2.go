@@ -32,7 +32,8 @@ func (g *good) dial2(ctx context.Context) (*wsframe.Conn, error) {
 		c.Close()
 		return nil, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodConnect, "https://"+g.server.secure+"/echo", in)
+	// The session ends with a Close frame, and not with ctx, which may be over while an echo is on its way.
+	r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodConnect, "https://"+g.server.secure+"/echo", in)
 	if err != nil {
 		c.Close()
 		return nil, err
