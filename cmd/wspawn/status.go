@@ -95,7 +95,7 @@ func askStatus(ctx context.Context, address string) (map[string]*dto.MetricFamil
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("no server answers at %s: %w", address, err)
+		return nil, fmt.Errorf("no server answers at %s: %w: start it with --admin %[1]s, or give the address that it has said", address, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
