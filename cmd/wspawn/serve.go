@@ -196,10 +196,10 @@ func (s *server) run(ctx context.Context) error {
 	defer reloading.Wait()
 	defer stop()
 	s.warn()
+	banner(s.out, s.c, h)
 	if s.source != nil {
 		reloading.Go(func() { s.reload(ctx, hup) })
 	}
-	banner(s.out, s.c, h)
 	if err = h.Run(ctx, now); errors.Is(err, context.Canceled) && now.Err() != nil {
 		err = errors.New("a second signal ended the server before all sessions and programs had ended")
 	}
@@ -226,15 +226,13 @@ func (s *server) warn() {
 
 // reload reads the configuration again after SIGHUP, and when one of its files changes.
 func (s *server) reload(ctx context.Context, hup <-chan os.Signal) {
-	why, again := "", false
+	why, again := s.file+" has changed", true // maybe, since it was read for the start
 	for ctx.Err() == nil {
 		files := s.files()
 		changed, stop := s.watch(ctx, files)
 		// It is read when it is watched already, so that no change comes in between; once more if it has
 		// other files now.
-		if why != "" {
-			s.reloadNow(why, again)
-		}
+		s.reloadNow(why, again)
 		if again = !slices.Equal(files, s.files()); again {
 			stop()
 			continue

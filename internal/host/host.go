@@ -201,12 +201,13 @@ func (h *Host) programChanged(files []string) {
 
 // watch watches the programs of the table that shall be watched, and no others any more.
 func (h *Host) watch() {
+	w := h.table.Load().watcher()
 	if h.stopWatch != nil {
-		h.stopWatch()
+		h.stopWatch() // after the new watch has begun, so that no change comes in between
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h.stopWatch = stop
-	if w := h.table.Load().watcher(); w != nil {
+	if w != nil {
 		h.serving.Go(func() { w.Run(ctx, h.programChanged) })
 	}
 }

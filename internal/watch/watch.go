@@ -106,8 +106,8 @@ func directories(file string) (dirs []string) {
 // maxLinks are followed, as by Linux.
 const maxLinks = 40
 
-// Run calls onChange with the files whose content has changed, until ctx ends. A file that is gone
-// or cannot be read has not changed: it is about to come back.
+// Run calls onChange with the files whose content has changed, until ctx ends; what has changed by then is reported
+// before it returns. A file that is gone or cannot be read has not changed: it is about to come back.
 func (w *Watcher) Run(ctx context.Context, onChange func(files []string)) {
 	defer w.watcher.Close()
 	timer := time.NewTimer(time.Hour)
@@ -120,9 +120,15 @@ func (w *Watcher) Run(ctx context.Context, onChange func(files []string)) {
 		}
 		timer.Reset(min(quiet, time.Until(latest)))
 	}
+	look := func() {
+		if files := w.changed(); len(files) > 0 {
+			onChange(files)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			look()
 			return
 		case <-w.watcher.Events:
 			soon()
@@ -131,9 +137,7 @@ func (w *Watcher) Run(ctx context.Context, onChange func(files []string)) {
 		case <-timer.C:
 			latest = time.Time{}
 			w.follow() // before the files are read, so that no change is missed; a directory that is gone is about to come back
-			if files := w.changed(); len(files) > 0 {
-				onChange(files)
-			}
+			look()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -125,6 +126,24 @@ func TestChangesAreSeenInABusyDirectory(t *testing.T) {
 		if time.Since(start) > 20*time.Second {
 			t.Fatal("not seen")
 		}
+	}
+}
+
+// Who watches other files from now on has not missed what happened just before.
+func TestTheLastChangeIsSeen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	write(t, file, "1")
+	w, err := New(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "2")
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	n := 0
+	w.Run(ctx, func([]string) { n++ })
+	if n != 1 {
+		t.Errorf("%d changes, want 1", n)
 	}
 }
 
