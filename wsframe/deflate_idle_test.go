@@ -102,8 +102,10 @@ func TestIdleCompressedSessionsAreSmall(t *testing.T) {
 		t.Run(fmt.Sprint(window), func(t *testing.T) {
 			h := &Handler{Endpoint: idleEcho{}, Options: AcceptOptions{Options: Options{Compression: &Compression{Window: window, PeerWindow: window}}}}
 			var sessions atomic.Int64
-			h.OnOpen = func(*Request, *Conn) { sessions.Add(1) }
-			h.OnClose = func(*Conn, error) { sessions.Add(-1) }
+			h.OnOpen = func(*Request, *Conn) func(error) {
+				sessions.Add(1)
+				return func(error) { sessions.Add(-1) }
+			}
 			addr := serve(t, h)
 			before := inUse()
 			cmd := exec.Command(exe)

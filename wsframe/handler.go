@@ -99,12 +99,12 @@ type Handler struct {
 	RetryAfter time.Duration
 
 	// OnRefuse is called after a handshake was refused, OnOpen before a session
-	// runs, OnClose after it and after its connection was closed, with the error
-	// of Run. They are for access logs and counters, run in the goroutine of the
-	// request or session, and should not block. OnOpen must not keep r. Optional.
+	// runs. What OnOpen returns, unless it is nil, is called after the session and
+	// after its connection was closed, with the error of Run. They are for access
+	// logs, counters and limits, run in the goroutine of the request or session,
+	// and should not block. Neither may keep r. Optional.
 	OnRefuse func(r *http.Request, rej *Rejection)
-	OnOpen   func(r *Request, c *Conn)
-	OnClose  func(c *Conn, err error)
+	OnOpen   func(r *Request, c *Conn) (onClose func(err error))
 
 	sessions registry
 }
@@ -135,20 +135,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, rej)
 		return
 	}
-	c := h.answer(w, req, s)
+	c, onClose := h.answer(w, req, s)
 	if c == nil {
 		return
 	}
 	running = true
 	if stream.Extended(r) {
-		h.runToEnd(c, s) // the stream ends with the HTTP handler
+		h.runToEnd(c, s, onClose) // the stream ends with the HTTP handler
 		return
 	}
 	if starter, ok := s.(Starter); ok {
-		starter.Start(h.sessions.running(), c, func(err error) { h.ended(c, h.logPanic(c, err)) })
+		starter.Start(h.sessions.running(), c, func(err error) { h.ended(c, h.logPanic(c, err), onClose) })
 		return
 	}
-	go h.runToEnd(c, s)
+	go h.runToEnd(c, s, onClose)
 }
 
 // check does everything that needs no far side.
@@ -206,7 +206,7 @@ const statusClientGone = 499
 
 // answer sends the 101 and enters the connection into the registry. It returns
 // nil when there is no connection; the session has been told then.
-func (h *Handler) answer(w http.ResponseWriter, r *Request, s Session) (c *Conn) {
+func (h *Handler) answer(w http.ResponseWriter, r *Request, s Session) (c *Conn, onClose func(error)) {
 	done := false
 	defer func() {
 		if done {
@@ -227,10 +227,10 @@ func (h *Handler) answer(w http.ResponseWriter, r *Request, s Session) (c *Conn)
 			if h.OnRefuse != nil {
 				h.OnRefuse(r.Request, &Rejection{Status: statusClientGone, Reason: "client went away", Err: err})
 			}
-			return nil
+			return nil, nil
 		}
 		h.refuse(w, r.Request, rej)
-		return nil
+		return nil, nil
 	}
 	if h.sessions.add(c) {
 		// A shutdown began after Open and does not know c.
@@ -240,31 +240,31 @@ func (h *Handler) answer(w http.ResponseWriter, r *Request, s Session) (c *Conn)
 		}
 	}
 	if h.OnOpen != nil {
-		h.OnOpen(r, c)
+		onClose = h.OnOpen(r, c)
 	}
 	done = true
-	return c
+	return c, onClose
 }
 
 // runToEnd is the life of a session that was not started. Its frame stays on the stack all the time.
-func (h *Handler) runToEnd(c *Conn, s Session) {
+func (h *Handler) runToEnd(c *Conn, s Session, onClose func(error)) {
 	var err error
-	defer func() { h.closeBooks(c, err) }() // also when Run ends its goroutine
+	defer func() { h.closeBooks(c, err, onClose) }() // also when Run ends its goroutine
 	err = h.runSession(c, s)
 	sayGoodbye(c, err)
 }
 
 // ended is the end of a session that was started.
-func (h *Handler) ended(c *Conn, err error) {
-	defer h.closeBooks(c, err)
+func (h *Handler) ended(c *Conn, err error, onClose func(error)) {
+	defer h.closeBooks(c, err, onClose)
 	sayGoodbye(c, err)
 }
 
-func (h *Handler) closeBooks(c *Conn, err error) {
+func (h *Handler) closeBooks(c *Conn, err error, onClose func(error)) {
 	c.CloseNow()
 	defer h.sessions.leave(c)
-	if h.OnClose != nil {
-		h.OnClose(c, err)
+	if onClose != nil {
+		onClose(err)
 	}
 }
 

@@ -274,7 +274,7 @@ func TestSessionsAlwaysSayGoodbye(t *testing.T) {
 		run    func(context.Context, *Conn) error
 		code   CloseCode
 		reason string
-		err    string // that OnClose gets
+		err    string // that onClose gets
 	}{
 		"nil is 1000":         {func(context.Context, *Conn) error { return nil }, CloseNormal, "", ""},
 		"an error is 1011":    {func(context.Context, *Conn) error { return errors.New("secret") }, CloseInternalError, "internal error", "secret"},
@@ -291,10 +291,12 @@ func TestSessionsAlwaysSayGoodbye(t *testing.T) {
 			h := &Handler{
 				Endpoint: &testEndpoint{run: tt.run, abort: func() { t.Error("Abort was called") }},
 				Log:      slog.New(slog.NewTextHandler(&log, nil)),
-				OnOpen:   func(_ *Request, c *Conn) { opened <- c },
-				OnClose: func(c *Conn, err error) {
-					<-c.Done() // the connection is closed when OnClose is called
-					closed <- err
+				OnOpen: func(_ *Request, c *Conn) func(error) {
+					opened <- c
+					return func(err error) {
+						<-c.Done() // the connection is closed when this is called
+						closed <- err
+					}
 				},
 			}
 			c := dialTest(t, serve(t, h))
@@ -310,7 +312,7 @@ func TestSessionsAlwaysSayGoodbye(t *testing.T) {
 			}
 			receive(t, opened)
 			if err := receive(t, closed); tt.err == "" && err != nil || err != nil && err.Error() != tt.err {
-				t.Errorf("OnClose got %v, want %q", err, tt.err)
+				t.Errorf("onClose got %v, want %q", err, tt.err)
 			}
 			if err := h.Shutdown(within(t)); err != nil {
 				t.Error(err)
@@ -326,7 +328,7 @@ func TestAPanicInOnOpenLosesNothing(t *testing.T) {
 	var aborted atomic.Int32
 	h := &Handler{
 		Endpoint: &testEndpoint{abort: func() { aborted.Add(1) }},
-		OnOpen:   func(*Request, *Conn) { panic("oops") },
+		OnOpen:   func(*Request, *Conn) func(error) { panic("oops") },
 	}
 	c := dialTest(t, serve(t, h))
 	if code, _ := closeCode(t, c); code != CloseAbnormal {
@@ -341,7 +343,10 @@ func TestConnsAreTheRunningSessions(t *testing.T) {
 	opened := make(chan *Conn, 3)
 	h := &Handler{
 		Endpoint: &testEndpoint{run: untilClosed},
-		OnOpen:   func(_ *Request, c *Conn) { opened <- c },
+		OnOpen: func(_ *Request, c *Conn) func(error) {
+			opened <- c
+			return nil
+		},
 	}
 	addr := serve(t, h)
 	var clients, servers []*Conn

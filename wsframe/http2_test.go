@@ -168,7 +168,7 @@ func TestClientsThatDoNotReadAreCutOverHTTP2(t *testing.T) {
 	ended := make(chan error, 1)
 	h := &Handler{
 		Endpoint: echoSession{}, Options: AcceptOptions{Options: Options{WriteTimeout: 200 * time.Millisecond}},
-		OnClose: func(c *Conn, err error) { ended <- c.Err() },
+		OnOpen: func(_ *Request, c *Conn) func(error) { return func(error) { ended <- c.Err() } },
 	}
 	s := overHTTP2(t, h).Connect("/")
 	frame := AppendFrame(nil, Client, Frame{Fin: true, Op: OpBinary, Payload: make([]byte, 10_000)})

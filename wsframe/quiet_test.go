@@ -38,7 +38,7 @@ func (e startedEcho) Open(context.Context, *Request) (Session, error) { return e
 func startEcho(t *testing.T) (h *Handler, dial func() *Conn, closed chan error) {
 	t.Helper()
 	closed = make(chan error, 1000)
-	h = &Handler{Endpoint: startedEcho{}, OnClose: func(_ *Conn, err error) { closed <- err }}
+	h = &Handler{Endpoint: startedEcho{}, OnOpen: func(*Request, *Conn) func(error) { return func(err error) { closed <- err } }}
 	srv := httptest.NewServer(h)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

@@ -72,7 +72,8 @@ func TestShutdownOfAnUnusedHandler(t *testing.T) {
 
 func TestShutdownIsNotHeldUpByAClientThatDoesNotRead(t *testing.T) {
 	stuck, closed := make(chan struct{}, 1), make(chan struct{}, 2)
-	h := &Handler{OnClose: func(*Conn, error) { closed <- struct{}{} }, Endpoint: &testEndpoint{run: func(ctx context.Context, c *Conn) error {
+	onOpen := func(*Request, *Conn) func(error) { return func(error) { closed <- struct{}{} } }
+	h := &Handler{OnOpen: onOpen, Endpoint: &testEndpoint{run: func(ctx context.Context, c *Conn) error {
 		op, _, err := c.ReadMessage(nil)
 		if op != OpBinary || err != nil {
 			return err
@@ -95,7 +96,7 @@ func TestShutdownIsNotHeldUpByAClientThatDoesNotRead(t *testing.T) {
 		t.Errorf("closed with %d", code)
 	}
 	receive(t, closed)
-	for h.sessions.count() > 1 { // it leaves right behind OnClose
+	for h.sessions.count() > 1 { // it leaves right behind that
 		runtime.Gosched()
 	}
 	select {
@@ -146,9 +147,10 @@ func TestShutdownThatBeginsDuringTheAnswer(t *testing.T) {
 	done := make(chan error, 1)
 	h = &Handler{
 		Endpoint: &testEndpoint{run: untilClosed},
-		OnOpen: func(*Request, *Conn) {
+		OnOpen: func(*Request, *Conn) func(error) {
 			go func() { done <- h.Shutdown(within(t)) }()
 			<-h.sessions.accepting().Done()
+			return nil
 		},
 	}
 	c := dialTest(t, serve(t, h))

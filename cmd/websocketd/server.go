@@ -83,8 +83,10 @@ func newServer(c *config, log *logger) (*server, error) {
 		Select:   s.selectProtocol(),
 		Log:      slog.New(errorsOnly{slogger.Handler()}), // what it refuses we log ourselves
 		OnRefuse: s.refused,
-		OnOpen:   func(*wsframe.Request, *wsframe.Conn) { memory.Changed() },
-		OnClose:  func(*wsframe.Conn, error) { memory.Changed() },
+		OnOpen: func(*wsframe.Request, *wsframe.Conn) func(error) {
+			memory.Changed()
+			return func(error) { memory.Changed() }
+		},
 	}
 	return s, nil
 }

@@ -5,7 +5,7 @@
 // the request pass, with the name of the user in REMOTE_USER for whatever program answers it. When
 // none does, or one that matters cannot be asked, nothing passes. Who fails too often has to wait.
 //
-// Where the login of a client ends before its session does, [Endpoint] ends the session, and [Expires] tells others when.
+// Where the login of a client ends before its session does, [Bound] ends the session, and [Expires] tells others when.
 //
 // Cookies, client certificates and passwords that a browser remembers come with requests of any page.
 // Check the origin as well.

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -21,51 +20,15 @@ func Expires(r *http.Request) time.Time {
 	return time.Time{}
 }
 
-// Endpoint wraps an endpoint behind a [Guard], so that its sessions end with 1008 when the login expires. A session
-// whose login has no end is not wrapped.
-func Endpoint(e wsframe.Endpoint) wsframe.Endpoint { return endpoint{e} }
-
-type endpoint struct{ wsframe.Endpoint }
-
-func (e endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Session, error) {
-	at := Expires(r.Request) // r is not to be used afterwards
-	s, err := e.Endpoint.Open(ctx, r)
-	if err != nil || at.IsZero() {
-		return s, err
+// Bound ends a session with 1008 when the login of its request, which came through a [Guard], expires. The caller stops
+// it when the session has ended before.
+func Bound(r *http.Request, c *wsframe.Conn) (stop func()) {
+	at := Expires(r)
+	if at.IsZero() {
+		return func() {}
 	}
-	bounded := session{s, at}
-	if starter, ok := s.(wsframe.Starter); ok {
-		return starterSession{bounded, starter}, nil
-	}
-	return bounded, nil
-}
-
-type session struct {
-	wsframe.Session
-	expires time.Time
-}
-
-// bound ends a connection in time. A timer, and no goroutine, waits for that.
-func (s session) bound(c *wsframe.Conn) *time.Timer {
-	return time.AfterFunc(time.Until(s.expires), func() { c.WriteClose(wsframe.ClosePolicy, expired) })
-}
-
-func (s session) Run(ctx context.Context, c *wsframe.Conn) error {
-	defer s.bound(c).Stop()
-	return s.Session.Run(ctx, c)
-}
-
-type starterSession struct {
-	session
-	starter wsframe.Starter
-}
-
-func (s starterSession) Start(ctx context.Context, c *wsframe.Conn, done func(error)) {
-	timer := s.bound(c)
-	s.starter.Start(ctx, c, func(err error) {
-		timer.Stop()
-		done(err)
-	})
+	timer := time.AfterFunc(time.Until(at), func() { c.WriteClose(wsframe.ClosePolicy, expired) })
+	return func() { timer.Stop() }
 }
 
 // parseExpiry reads when a login ends: seconds since 1970 (as in tokens), or RFC 3339. Empty: never.

@@ -14,20 +14,13 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// echo is an endpoint. Its sessions have a goroutine or not.
-type echo struct{ starter bool }
+// echo is an endpoint and its sessions.
+type echo struct{}
 
-func (e echo) Open(context.Context, *wsframe.Request) (wsframe.Session, error) {
-	if e.starter {
-		return starting{}, nil
-	}
-	return running{}, nil
-}
+func (echo) Open(context.Context, *wsframe.Request) (wsframe.Session, error) { return echo{}, nil }
 
-type running struct{}
-
-func (running) Abort() {}
-func (running) Run(_ context.Context, c *wsframe.Conn) error {
+func (echo) Abort() {}
+func (echo) Run(_ context.Context, c *wsframe.Conn) error {
 	for {
 		op, p, err := c.ReadMessage(nil)
 		if err != nil {
@@ -37,16 +30,15 @@ func (running) Run(_ context.Context, c *wsframe.Conn) error {
 	}
 }
 
-type starting struct{ running }
-
-func (s starting) Start(ctx context.Context, c *wsframe.Conn, done func(error)) {
-	go func() { done(s.Run(ctx, c)) }()
+func bounded(r *wsframe.Request, c *wsframe.Conn) func(error) {
+	stop := Bound(r.Request, c)
+	return func(error) { stop() }
 }
 
 // opened opens a session behind a Guard, and returns it when it echoes.
-func opened(t *testing.T, e wsframe.Endpoint, guards ...*Guard) *wsframe.Conn {
+func opened(t *testing.T, guards ...*Guard) *wsframe.Conn {
 	t.Helper()
-	h := &wsframe.Handler{Endpoint: Endpoint(e)}
+	h := &wsframe.Handler{Endpoint: echo{}, OnOpen: bounded}
 	var front http.Handler = h
 	for _, g := range guards {
 		g.Next = front
@@ -88,38 +80,35 @@ func TestSessionsEndWithTheLogin(t *testing.T) {
 	}
 	outlives := until(time.Second)
 	outlives.Outlive = true
-	for _, starter := range []bool{false, true} {
-		e := echo{starter}
-		ending := make(map[string]*wsframe.Conn)
-		staying := []*wsframe.Conn{opened(t, e, until(0)), opened(t, e, until(time.Hour)), opened(t, e, outlives)}
-		for name, times := range map[string][]time.Duration{
-			"one guard":           {time.Second},
-			"the outer of two":    {time.Hour, time.Second},
-			"the inner of two":    {time.Second, time.Hour},
-			"the only one of two": {0, time.Second},
-		} {
-			var guards []*Guard
-			for _, d := range times {
-				guards = append(guards, until(d))
-			}
-			ending[name] = opened(t, e, guards...)
+	ending := make(map[string]*wsframe.Conn)
+	staying := []*wsframe.Conn{opened(t, until(0)), opened(t, until(time.Hour)), opened(t, outlives)}
+	for name, times := range map[string][]time.Duration{
+		"one guard":           {time.Second},
+		"the outer of two":    {time.Hour, time.Second},
+		"the inner of two":    {time.Second, time.Hour},
+		"the only one of two": {0, time.Second},
+	} {
+		var guards []*Guard
+		for _, d := range times {
+			guards = append(guards, until(d))
 		}
-		for name, c := range ending {
-			err := ended(c)
-			var closed *wsframe.CloseError
-			if !errors.As(err, &closed) || closed.Code != wsframe.ClosePolicy || closed.Reason != expired || !closed.Remote {
-				t.Errorf("%s, starter %v: %v", name, starter, err)
-			}
+		ending[name] = opened(t, guards...)
+	}
+	for name, c := range ending {
+		err := ended(c)
+		var closed *wsframe.CloseError
+		if !errors.As(err, &closed) || closed.Code != wsframe.ClosePolicy || closed.Reason != expired || !closed.Remote {
+			t.Errorf("%s: %v", name, err)
 		}
-		for _, c := range staying {
-			echoes(t, c)
-		}
+	}
+	for _, c := range staying {
+		echoes(t, c)
 	}
 }
 
 func TestLoginsThatHaveExpiredAlready(t *testing.T) {
 	g := &Guard{Methods: []Method{&fake{id: &Identity{Expires: time.Unix(1, 0)}}}}
-	h := &wsframe.Handler{Endpoint: Endpoint(echo{})}
+	h := &wsframe.Handler{Endpoint: echo{}, OnOpen: bounded}
 	g.Next = h
 	srv := httptest.NewServer(g)
 	t.Cleanup(func() { h.Shutdown(context.Background()); srv.Close() })

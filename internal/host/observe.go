@@ -3,9 +3,12 @@ package host
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
+	"github.com/wspawn/wspawn/internal/auth"
 	"github.com/wspawn/wspawn/internal/hostname"
+	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/metrics"
 	"github.com/wspawn/wspawn/internal/stream"
 	"github.com/wspawn/wspawn/wsframe"
@@ -29,8 +32,25 @@ func (h *Host) observe(next http.Handler) http.Handler {
 type observer struct {
 	http.ResponseWriter
 	metrics *metrics.Metrics
-	upgrade bool   // it asked for another protocol
-	route   string // "" until one is found
+	upgrade bool // it asked for another protocol
+
+	// Of the service that answers, once one is found.
+	route       string
+	errorHeader http.Header // for an answer that is a refusal or an error
+}
+
+// observerOf returns the observer among the writers of an answer, or nil.
+func observerOf(w http.ResponseWriter) *observer {
+	for {
+		switch v := w.(type) {
+		case *observer:
+			return v
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return nil
+		}
+	}
 }
 
 // rejectReason is the header line that every refusal of a WebSocket has, as package wsframe spells it.
@@ -39,6 +59,7 @@ var rejectReason = "X-WebSocket-Reject-Reason"
 // WriteHeader counts a refusal. Answers of programs and backends get its reason if they give none.
 func (o *observer) WriteHeader(status int) {
 	if status >= http.StatusBadRequest {
+		maps.Copy(o.Header(), o.errorHeader)
 		reason := o.Header().Get(rejectReason)
 		if own := o.Header()[rejectReason]; len(own) > 0 {
 			reason = own[0]
@@ -64,13 +85,22 @@ func (o *observer) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
 var _ stream.Observer = (*observer)(nil)
 
-// closed counts a session that has ended.
-func (s *service) closed(c *wsframe.Conn) {
-	code := wsframe.CloseAbnormal
-	if end, ok := errors.AsType[*wsframe.CloseError](c.Err()); ok {
-		code = end.Code
+// opened counts a session, which goes on after its request, until it has ended.
+func (s *service) opened(r *wsframe.Request, c *wsframe.Conn) (onClose func(error)) {
+	s.enter()
+	s.shared.memory.Changed()
+	release, stop := limit.Keep(r.Context()), auth.Bound(r.Request, c)
+	return func(error) {
+		stop()
+		release()
+		code := wsframe.CloseAbnormal
+		if end, ok := errors.AsType[*wsframe.CloseError](c.Err()); ok {
+			code = end.Code
+		}
+		s.o.metrics.Closed(s.r.Title(), int(code))
+		s.leave()
+		s.shared.memory.Changed()
 	}
-	s.o.metrics.Closed(s.r.Title(), int(code))
 }
 
 // now is what there is at the moment.

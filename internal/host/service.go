@@ -157,14 +157,13 @@ func (s *service) terminate(f framing.Options, make endpointMaker) error {
 		options.NewMeter = func() wsframe.Meter { return flow.Meter() }
 	}
 	s.websocket = &wsframe.Handler{
-		Endpoint: limit.Endpoint(auth.Endpoint(protocols)),
+		Endpoint: protocols,
 		Options: wsframe.AcceptOptions{
 			Options: options, Header: handshake,
 			AllowOrigin: protocols.check, // the origin itself comes before everything else, see ServeHTTP
 		},
-		Log:     s.log,
-		OnOpen:  func(*wsframe.Request, *wsframe.Conn) { s.enter(); s.shared.memory.Changed() },
-		OnClose: func(c *wsframe.Conn, _ error) { s.closed(c); s.leave(); s.shared.memory.Changed() },
+		Log:    s.log,
+		OnOpen: s.opened,
 	}
 	switch {
 	case slices.Contains(s.r.Subprotocols, "*"):
@@ -252,11 +251,8 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
-	if o, ok := w.(*observer); ok {
-		o.route = s.r.Title()
-	}
-	if len(s.errorHeader) > 0 {
-		w = &errorWriter{ResponseWriter: w, header: s.errorHeader}
+	if o := observerOf(w); o != nil {
+		o.route, o.errorHeader = s.r.Title(), s.errorHeader
 	}
 	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
 	// lets them read a WebSocket.
@@ -268,24 +264,6 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.answer.ServeHTTP(w, r)
 }
-
-// An errorWriter adds lines to answers that are refusals or errors.
-type errorWriter struct {
-	http.ResponseWriter
-	header http.Header
-}
-
-func (w *errorWriter) WriteHeader(status int) {
-	if status >= http.StatusBadRequest {
-		for name, values := range w.header {
-			w.Header()[name] = values
-		}
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // refuse answers a request of a foreign origin.
 func (s *service) refuse(w http.ResponseWriter, r *http.Request, err error) {

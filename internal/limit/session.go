@@ -11,8 +11,8 @@ import (
 
 // A Handler counts requests as sessions while Next answers them. The fields must not change after the first request.
 //
-// For most handlers that is the life of a WebSocket. A [wsframe.Handler] returns earlier: wrap its Endpoint in
-// [Endpoint], which takes the session over. Whatever else returns before the end calls [Keep].
+// For most handlers that is the life of a WebSocket. What returns before the end of a session, as a [wsframe.Handler] does,
+// calls [Keep].
 type Handler struct {
 	// Limiter counts those of all and of addresses, or Users those of users. One of them is required.
 	Limiter *Limiter
@@ -85,48 +85,4 @@ func Keep(ctx context.Context) (release func()) {
 		}
 	}
 	return func() {}
-}
-
-// Endpoint wraps the endpoint of a [wsframe.Handler] behind a [Handler], so that sessions count until they are over.
-func Endpoint(e wsframe.Endpoint) wsframe.Endpoint { return endpoint{e} }
-
-type endpoint struct{ wsframe.Endpoint }
-
-func (e endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Session, error) {
-	s, err := e.Endpoint.Open(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	counted := &session{s, Keep(r.Context())}
-	if starter, ok := s.(wsframe.Starter); ok {
-		return &starterSession{counted, starter}, nil
-	}
-	return counted, nil
-}
-
-type session struct {
-	s       wsframe.Session
-	release func()
-}
-
-func (s *session) Run(ctx context.Context, c *wsframe.Conn) error {
-	defer s.release()
-	return s.s.Run(ctx, c)
-}
-
-func (s *session) Abort() {
-	defer s.release()
-	s.s.Abort()
-}
-
-type starterSession struct {
-	*session
-	starter wsframe.Starter
-}
-
-func (s *starterSession) Start(ctx context.Context, c *wsframe.Conn, done func(error)) {
-	s.starter.Start(ctx, c, func(err error) {
-		s.release()
-		done(err)
-	})
 }

@@ -14,28 +14,19 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-// echo is an endpoint. Its sessions have a goroutine or not.
+// echo is an endpoint and its sessions.
 type echo struct {
-	starter bool
-	opened  int
-	fail    error
+	opened int
+	fail   error
 }
 
 func (e *echo) Open(context.Context, *wsframe.Request) (wsframe.Session, error) {
 	e.opened++
-	switch {
-	case e.fail != nil:
-		return nil, e.fail
-	case e.starter:
-		return starting{}, nil
-	}
-	return running{}, nil
+	return e, e.fail
 }
 
-type running struct{}
-
-func (running) Abort() {}
-func (running) Run(_ context.Context, c *wsframe.Conn) error {
+func (*echo) Abort() {}
+func (*echo) Run(_ context.Context, c *wsframe.Conn) error {
 	for {
 		op, p, err := c.ReadMessage(nil)
 		if err != nil {
@@ -45,10 +36,9 @@ func (running) Run(_ context.Context, c *wsframe.Conn) error {
 	}
 }
 
-type starting struct{ running }
-
-func (s starting) Start(ctx context.Context, c *wsframe.Conn, done func(error)) {
-	go func() { done(s.Run(ctx, c)) }()
+func counted(r *wsframe.Request, _ *wsframe.Conn) func(error) {
+	release := Keep(r.Context())
+	return func(error) { release() }
 }
 
 func eventually(t *testing.T, what string, f func() bool) {
@@ -61,56 +51,54 @@ func eventually(t *testing.T, what string, f func() bool) {
 }
 
 func TestWebSocketsCountUntilTheyEnd(t *testing.T) {
-	for _, starter := range []bool{false, true} {
-		c := open()
-		c.SessionsPerAddress, c.Exempt = 1, func(netip.Addr) bool { return false }
-		l := New(c)
-		e := &echo{starter: starter}
-		h := &wsframe.Handler{Endpoint: Endpoint(e)}
-		srv := httptest.NewServer(&Handler{Limiter: l, Next: h})
-		defer srv.Close()
-		url := "ws" + strings.TrimPrefix(srv.URL, "http")
+	c := open()
+	c.SessionsPerAddress, c.Exempt = 1, func(netip.Addr) bool { return false }
+	l := New(c)
+	e := &echo{}
+	h := &wsframe.Handler{Endpoint: e, OnOpen: counted}
+	srv := httptest.NewServer(&Handler{Limiter: l, Next: h})
+	defer srv.Close()
+	url := "ws" + strings.TrimPrefix(srv.URL, "http")
 
-		conn, _, err := wsframe.Dial(t.Context(), url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := conn.WriteMessage(wsframe.OpText, []byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := conn.ReadMessage(nil); err != nil {
-			t.Fatal(err)
-		}
-		_, res, err := wsframe.Dial(t.Context(), url, nil)
-		if err == nil || res == nil || res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || res.Header.Get("X-WebSocket-Reject-Reason") == "" {
-			t.Fatalf("got %v, %v", res, err)
-		}
-		if e.opened != 1 {
-			t.Errorf("the endpoint was asked %d times", e.opened)
-		}
-		if res, err := http.Get(srv.URL); err != nil || res.StatusCode != http.StatusUpgradeRequired {
-			t.Errorf("an ordinary request: %v, %v", res, err)
-		} else {
-			res.Body.Close()
-		}
-		conn.Close(wsframe.CloseNormal, "")
-		eventually(t, "the session is over", func() bool { return l.Stats().Sessions == 0 })
-		conn, _, err = wsframe.Dial(t.Context(), url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.Close(wsframe.CloseNormal, "")
-		eventually(t, "the session is over", func() bool { return l.Stats().Sessions == 0 })
+	conn, _, err := wsframe.Dial(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.WriteMessage(wsframe.OpText, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.ReadMessage(nil); err != nil {
+		t.Fatal(err)
+	}
+	_, res, err := wsframe.Dial(t.Context(), url, nil)
+	if err == nil || res == nil || res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || res.Header.Get("X-WebSocket-Reject-Reason") == "" {
+		t.Fatalf("got %v, %v", res, err)
+	}
+	if e.opened != 1 {
+		t.Errorf("the endpoint was asked %d times", e.opened)
+	}
+	if res, err := http.Get(srv.URL); err != nil || res.StatusCode != http.StatusUpgradeRequired {
+		t.Errorf("an ordinary request: %v, %v", res, err)
+	} else {
+		res.Body.Close()
+	}
+	conn.Close(wsframe.CloseNormal, "")
+	eventually(t, "the session is over", func() bool { return l.Stats().Sessions == 0 })
+	conn, _, err = wsframe.Dial(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close(wsframe.CloseNormal, "")
+	eventually(t, "the session is over", func() bool { return l.Stats().Sessions == 0 })
 
-		// What fails does not count for longer than it takes.
-		e.fail = errors.New("no")
-		if _, _, err = wsframe.Dial(t.Context(), url, nil); err == nil {
-			t.Fatal("no error")
-		}
-		eventually(t, "the failed session is over", func() bool { return l.Stats().Sessions == 0 })
-		if err := h.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
+	// What fails does not count for longer than it takes.
+	e.fail = errors.New("no")
+	if _, _, err = wsframe.Dial(t.Context(), url, nil); err == nil {
+		t.Fatal("no error")
+	}
+	eventually(t, "the failed session is over", func() bool { return l.Stats().Sessions == 0 })
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -67,31 +67,29 @@ func TestUsersAtTheSameTime(t *testing.T) {
 
 // Two handlers count the same session, each in its own way, until it ends.
 func TestWebSocketsOfAUserCountUntilTheyEnd(t *testing.T) {
-	for _, starter := range []bool{false, true} {
-		l, e := New(open()), &echo{starter: starter}
-		h := &wsframe.Handler{Endpoint: Endpoint(e)}
-		users := &Users{Max: 1, Of: userOf}
-		srv := httptest.NewServer(&Handler{Limiter: l, Next: &Handler{Users: users, Next: h}})
-		defer srv.Close()
-		url := "ws" + strings.TrimPrefix(srv.URL, "http") + "/?user="
-		conn, _, err := wsframe.Dial(t.Context(), url+"anna", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, res, err := wsframe.Dial(t.Context(), url+"anna", nil)
-		if err == nil || res == nil || res.StatusCode != http.StatusTooManyRequests || res.Header.Get("X-WebSocket-Reject-Reason") == "" {
-			t.Fatalf("got %v, %v", res, err)
-		}
-		if e.opened != 1 {
-			t.Errorf("the endpoint was asked %d times", e.opened)
-		}
-		if got := l.Stats().Sessions; got > 2 {
-			t.Errorf("%d sessions", got)
-		}
-		conn.Close(wsframe.CloseNormal, "")
-		eventually(t, "the session is over", func() bool { return l.Stats().Sessions == 0 })
-		if len(users.sessions) != 0 {
-			t.Errorf("remembered: %v", users.sessions)
-		}
+	l, e := New(open()), new(echo)
+	h := &wsframe.Handler{Endpoint: e, OnOpen: counted}
+	users := &Users{Max: 1, Of: userOf}
+	srv := httptest.NewServer(&Handler{Limiter: l, Next: &Handler{Users: users, Next: h}})
+	defer srv.Close()
+	url := "ws" + strings.TrimPrefix(srv.URL, "http") + "/?user="
+	conn, _, err := wsframe.Dial(t.Context(), url+"anna", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, res, err := wsframe.Dial(t.Context(), url+"anna", nil)
+	if err == nil || res == nil || res.StatusCode != http.StatusTooManyRequests || res.Header.Get("X-WebSocket-Reject-Reason") == "" {
+		t.Fatalf("got %v, %v", res, err)
+	}
+	if e.opened != 1 {
+		t.Errorf("the endpoint was asked %d times", e.opened)
+	}
+	if got := l.Stats().Sessions; got > 2 {
+		t.Errorf("%d sessions", got)
+	}
+	conn.Close(wsframe.CloseNormal, "")
+	eventually(t, "the session is over", func() bool { return l.Stats().Sessions == 0 })
+	if len(users.sessions) != 0 {
+		t.Errorf("remembered: %v", users.sessions)
 	}
 }
