@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"internal/loglimit": {},
 
 	"internal/gateway": {"internal/stream"},
-	"internal/backend": {"spawner", "internal/gateway"},
+	"internal/backend": {"spawner", "internal/gateway", "internal/rawio"},
 	"internal/proxy":   {"internal/backend", "internal/gateway", "internal/relay", "internal/stream"},
 	"internal/relay":   {"internal/rawio"},
 	"cgi":              {"spawner", "internal/gateway", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
@@ -67,7 +67,7 @@ var allowed = map[string][]string{
 	"internal/host": {
 		"cgi", "scgi", "fastcgi", "wsframe", "spawner", "internal/config", "internal/console", "internal/files",
 		"internal/origin", "internal/scripts", "internal/stdio", "internal/trim", "internal/watch", "internal/backend",
-		"internal/framing", "internal/proxy", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
+		"internal/framing", "internal/proxy", "internal/rawio", "internal/route", "internal/stream", "internal/tunnel", "internal/xconnect",
 		"internal/auth", "internal/certs", "internal/clientip", "internal/hostname", "internal/limit", "internal/loglimit", "internal/metrics", "internal/listen", "internal/subprotocol",
 	},
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/rawio"
 )
 
 // crashTime is how long Crashed waits for the end of a process whose connection has ended already.
@@ -91,7 +93,11 @@ func dialNet(ctx context.Context, network, address string) (net.Conn, error) {
 	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().IsLoopback() {
 		d.KeepAlive = -1
 	}
-	return d.DialContext(ctx, network, address)
+	nc, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return rawio.Direct(nc), nil
 }
 
 func (s *Set) dial(ctx context.Context, a Address, timeout time.Duration) (net.Conn, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
 	"github.com/wspawn/wspawn/internal/listen"
+	"github.com/wspawn/wspawn/internal/rawio"
 	"github.com/wspawn/wspawn/internal/stream"
 	"github.com/wspawn/wspawn/internal/xconnect"
 )
@@ -246,10 +247,11 @@ func redirect(to string) http.Handler {
 }
 
 func (l *listener) serve() error {
+	ln := rawio.Listener(l.Listener)
 	if l.c.Secure() {
-		return l.server.ServeTLS(l.Listener, "", "")
+		return l.server.ServeTLS(ln, "", "")
 	}
-	return l.server.Serve(l.Listener)
+	return l.server.Serve(ln)
 }
 
 // Close stops listening. Connections go on.

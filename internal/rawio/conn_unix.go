@@ -17,6 +17,8 @@ func rawConn(s any) syscall.RawConn {
 		c = s
 	case *net.UnixConn:
 		c = s
+	case interface{ rawConn() syscall.RawConn }: // of Direct
+		return s.rawConn()
 	case *os.File:
 		c = s
 	default:
