@@ -111,6 +111,7 @@ func TestDialChecksTheAnswer(t *testing.T) {
 
 		{"no Upgrade", DialOptions{}, without("Upgrade: websocket") + "\r\n", "Upgrade", ""},
 		{"another Upgrade", DialOptions{}, without("Upgrade: websocket") + "Upgrade: h2c\r\n\r\n", "Upgrade", ""},
+		{"an Upgrade in letters beyond ASCII", DialOptions{}, without("Upgrade: websocket") + "Upgrade: websoc\u212aet\r\n\r\n", "Upgrade", ""},
 		{"two Upgrades", DialOptions{}, good101 + "Upgrade: websocket\r\n\r\n", "Upgrade", ""},
 		{"no Connection", DialOptions{}, without("Connection: Upgrade") + "\r\n", "Connection", ""},
 		{"no accept", DialOptions{}, without("Sec-WebSocket-Accept: ACCEPT") + "\r\n", "Sec-WebSocket-Accept", ""},
