@@ -195,6 +195,16 @@ func TestPages(t *testing.T) {
 		p.Wait(`/^one \d+\.\d ms$/.test(document.querySelector("#echoes li:nth-child(1)")?.textContent)`)
 		p.Wait(`/^two \d+\.\d ms$/.test(document.querySelector("#echoes li:nth-child(2)")?.textContent)`)
 	})
+	t.Run("a program that ends, and one that does not exist", func(t *testing.T) {
+		t.Parallel()
+		p := browser.Open(t, pageURL(serve(t, "--static", "echo", "head", "-n", "1"), "echo.html"))
+		p.Wait(`!document.getElementById("fields").disabled`)
+		p.Type("#text", "one\r")
+		p.Wait(`document.querySelector("#echoes li") && document.getElementById("fields").disabled`)
+		p.Wait(`document.getElementById("state").textContent === "closed: 1000 exit status 0"`)
+		p = browser.Open(t, pageURL(serve(t, "--static", "echo", "--dir", "chat"), "echo.html"))
+		p.Wait(`document.getElementById("state").textContent === "no connection: 1006 "`)
+	})
 	t.Run("chat", func(t *testing.T) {
 		t.Parallel()
 		url := serve(t, "--static", "chat", "./chat/chat.sh", filepath.Join(t.TempDir(), "room"))

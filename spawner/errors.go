@@ -133,8 +133,11 @@ func checkDir(dir string) error {
 	return nil
 }
 
-// head returns the first bytes of a file, as far as they can be read.
+// head returns the first bytes of a file, as far as they can be read. To open a FIFO would wait for its writer.
 func head(path string) []byte {
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
@@ -196,6 +199,8 @@ func permissionProblem(path string) string {
 		return "permission denied"
 	case fi.IsDir():
 		return "it is a directory"
+	case !fi.Mode().IsRegular():
+		return "it is not a regular file"
 	case fi.Mode()&0o111 == 0:
 		return "permission denied: the file is not executable (chmod +x)"
 	}

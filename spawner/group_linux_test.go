@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,6 +60,46 @@ func TestStopSignalsTheWholeGroup(t *testing.T) {
 	if rest, err := io.ReadAll(r); string(rest) != "child\n" {
 		t.Errorf("%q, %v", rest, err)
 	}
+}
+
+func init() {
+	// mover joins the group of a child, leaves another child behind in its own, and says which.
+	helpers["mover"] = func() {
+		sleep := func(group bool) int {
+			c := exec.Command("/bin/sleep", "1000")
+			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: group}
+			if err := c.Start(); err != nil {
+				panic(err)
+			}
+			return c.Process.Pid
+		}
+		stays, goes := sleep(false), sleep(true)
+		if err := syscall.Setpgid(0, goes); err != nil {
+			panic(err)
+		}
+		fmt.Println(stays)
+		time.Sleep(time.Hour)
+	}
+}
+
+func TestAProgramThatMovesToAnotherGroupIsSignalledToo(t *testing.T) {
+	s := newSpawner(t, Config{})
+	prog := helper(t, "mover")
+	prog.Stop = Ladder{{0, syscall.SIGTERM}, {bound, os.Kill}}
+	p := start(t, s, prog, StartOptions{})
+	stays := readPid(t, p.Stdout)
+	group, err := syscall.Getpgid(p.Pid())
+	if err != nil || group == p.Pid() {
+		t.Fatalf("the program has not moved: group %d, %v", group, err)
+	}
+	defer syscall.Kill(group, syscall.SIGKILL) // nobody else knows that one
+	if err := p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if st := p.ExitState(); st.Signal != syscall.SIGTERM {
+		t.Errorf("it ended with %v", st)
+	}
+	eventually(t, "who stayed is gone", func() bool { return dead(stays) })
 }
 
 // cgroupDir returns a cgroup v2 directory of the test, or says why there is none.

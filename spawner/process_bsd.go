@@ -23,7 +23,7 @@ func (p *Process) signalGroup(sig os.Signal) error {
 		return syscall.EINVAL
 	}
 	err := syscall.Kill(-int(p.pid), n)
-	if err == syscall.ESRCH {
+	if group, e := syscall.Getpgid(int(p.pid)); e == nil && group != int(p.pid) { // it moved; others may have stayed
 		return p.sys.proc.Signal(sig)
 	}
 	return os.NewSyscallError("kill", err)

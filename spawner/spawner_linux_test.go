@@ -404,3 +404,24 @@ func TestTooManyOpenFilesIsSaid(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestAFIFOIsRefusedWithoutWaitingForItsWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newSpawner(t, Config{})
+	refused := make(chan error, 1)
+	go func() {
+		_, err := s.Start(t.Context(), &Program{Path: path}, StartOptions{})
+		refused <- err
+	}()
+	select {
+	case err := <-refused:
+		if !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), "not a regular file") {
+			t.Error(err)
+		}
+	case <-time.After(bound):
+		t.Fatal("it waits")
+	}
+}

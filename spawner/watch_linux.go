@@ -243,7 +243,7 @@ func (p *Process) signalGroup(sig os.Signal) error {
 		return errors.ErrUnsupported
 	}
 	err := unix.Kill(-int(p.pid), n)
-	if err == unix.ESRCH { // it moved to another group
+	if group, e := unix.Getpgid(int(p.pid)); e == nil && group != int(p.pid) { // it moved; others may have stayed
 		err = unix.PidfdSendSignal(int(p.sys.pidfd), n, nil, 0)
 	}
 	return os.NewSyscallError("kill", err)

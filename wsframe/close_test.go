@@ -110,6 +110,23 @@ func TestCloseInsideAMessageEndsItsReader(t *testing.T) {
 	wantCloseError(t, err, CloseNormal, false)
 }
 
+func TestCloseClosesWhateverTheCode(t *testing.T) {
+	for _, code := range []CloseCode{1, 1004, CloseAbnormal, 5000} {
+		c, p := peerOf(t, Server, nil)
+		p.SetDeadline(time.Now().Add(patience))
+		closed := make(chan error, 1)
+		go func() { closed <- c.Close(code, "reason") }()
+		if reason := p.wantClose(1011); reason != "reason" {
+			t.Errorf("%d: reason %q", code, reason)
+		}
+		p.send(fin|wireClose, closePayload(1011, ""))
+		p.wantEOF()
+		if err := <-closed; err != ErrBadCode {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+}
+
 func TestCloseFrameIsSeenThoughTheHandlerFails(t *testing.T) {
 	c, p := peerOf(t, Server, nil)
 	p.write(append(wire(Client, fin|wireText, "last words"), wire(Client, fin|wireClose, closePayload(1001, "gone"))...))

@@ -166,13 +166,15 @@ func (c *Conn) WriteClose(code CloseCode, reason string) error {
 
 // Close ends the connection in the orderly way: it sends a Close frame, unless one went out before,
 // waits for the peer's, at most CloseTimeout, and closes the network connection. The error tells that
-// the peer did not answer.
+// the peer did not answer. A code that may not be sent, like the 1006 of another connection, does not
+// keep this one open: the peer gets 1011 in its place, and ErrBadCode is returned.
 //
 // Messages that still arrive are discarded, unless another goroutine is inside of a read; as soon as
 // it leaves, Close reads. Who wants to have them calls [Conn.WriteClose] and reads on.
 func (c *Conn) Close(code CloseCode, reason string) error {
-	if err := c.WriteClose(code, reason); err == ErrBadCode {
-		return err
+	bad := c.WriteClose(code, reason) == ErrBadCode
+	if bad {
+		c.WriteClose(CloseInternalError, reason)
 	}
 	c.awaitClose()
 	if c.reading.TryLock() {
@@ -189,6 +191,9 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 	case <-c.done:
 	case <-limit.C:
 		c.CloseNow()
+	}
+	if bad {
+		return ErrBadCode
 	}
 	if !c.clean.Load() {
 		return &CloseError{Code: CloseAbnormal, Reason: "no Close frame from the peer", Err: c.Err()}

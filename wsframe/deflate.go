@@ -138,6 +138,9 @@ func (c *Conn) recode(frames []byte) error {
 			}
 			out = buf[:0]
 		}
+		if f.RSV1 {
+			c.deflate.history = nil // the peer's is another one from now on
+		}
 		ok := false
 		if !f.Op.Control() && !f.RSV1 && f.Op.known() {
 			out, ok = c.appendCompressed(out, f)

@@ -304,12 +304,14 @@ func TestWhatIsSentOnTheWire(t *testing.T) {
 func TestFramesOfTheCallerAreNoHistory(t *testing.T) {
 	o := Options{Compression: &Compression{Window: 32768, PeerWindow: 32768, MinSize: -1}}
 	s, c := deflatedPair(t, o, o, deflateParams{})
-	want := []string{x(1000), "caller's", x(1000), x(1000)}
+	want := []string{x(1000), "caller's", x(1000), "caller's", x(1000), x(1000)}
 	go func() {
 		s.WriteMessage(OpText, []byte(want[0]))
 		s.WriteFrame(Frame{Fin: true, RSV1: true, Op: OpText, Payload: []byte(deflate(want[1]))})
 		s.WriteMessage(OpText, []byte(want[2]))
-		s.WriteMessage(OpText, []byte(want[3]))
+		s.WriteEncoded(AppendFrame(nil, Server, Frame{Fin: true, RSV1: true, Op: OpText, Payload: []byte(deflate(want[3]))}))
+		s.WriteMessage(OpText, []byte(want[4]))
+		s.WriteMessage(OpText, []byte(want[5]))
 	}()
 	for i, w := range want {
 		if _, got, err := c.ReadMessage(nil); err != nil || string(got) != w {

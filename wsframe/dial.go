@@ -263,7 +263,7 @@ func (o *DialOptions) request(t *target) (*http.Request, string) {
 // checkAnswer checks a 101 answer (RFC 6455, section 4.1) and returns the
 // subprotocol.
 func (o *DialOptions) checkAnswer(resp *http.Response) (protocol string, err error) {
-	if got := values(resp.Header, "Upgrade"); len(got) != 1 || !strings.EqualFold(got[0], "websocket") {
+	if got := values(resp.Header, "Upgrade"); len(got) != 1 || !equalFold(got[0], "websocket") {
 		return "", fmt.Errorf("answer has the Upgrade header %q, not websocket", got)
 	}
 	if !lists(values(resp.Header, "Connection"), "upgrade") {

@@ -111,6 +111,7 @@ func TestDialChecksTheAnswer(t *testing.T) {
 
 		{"no Upgrade", DialOptions{}, without("Upgrade: websocket") + "\r\n", "Upgrade", ""},
 		{"another Upgrade", DialOptions{}, without("Upgrade: websocket") + "Upgrade: h2c\r\n\r\n", "Upgrade", ""},
+		{"an Upgrade in letters beyond ASCII", DialOptions{}, without("Upgrade: websocket") + "Upgrade: websoc\u212aet\r\n\r\n", "Upgrade", ""},
 		{"two Upgrades", DialOptions{}, good101 + "Upgrade: websocket\r\n\r\n", "Upgrade", ""},
 		{"no Connection", DialOptions{}, without("Connection: Upgrade") + "\r\n", "Connection", ""},
 		{"no accept", DialOptions{}, without("Sec-WebSocket-Accept: ACCEPT") + "\r\n", "Sec-WebSocket-Accept", ""},
@@ -411,6 +412,31 @@ func TestDialRefusesBadArguments(t *testing.T) {
 				t.Errorf("error %v, want part %q", err, tt.err)
 			}
 		})
+	}
+}
+
+func TestDialTakesInternationalHosts(t *testing.T) {
+	for raw, want := range map[string]string{
+		"ws://B\u00fccher.example:81/x": "xn--bcher-kva.example:81",
+		"wss://u@\u00fc.example":        "xn--tda.example:443",
+		"ws://xn--tda.example":          "xn--tda.example:80",
+	} {
+		var addr string
+		o := direct(DialOptions{DialContext: func(_ context.Context, _, a string) (net.Conn, error) {
+			addr = a
+			return nil, io.ErrUnexpectedEOF
+		}})
+		if _, _, err := Dial(t.Context(), raw, o); !errors.Is(err, io.ErrUnexpectedEOF) || addr != want {
+			t.Errorf("%s: connects to %s (%v), want %s", raw, addr, err, want)
+		}
+	}
+	if _, _, err := Dial(t.Context(), "ws://\u00fc\u2000.example", nil); err == nil || !strings.Contains(err.Error(), "host: idna") {
+		t.Errorf("error %v for a name that cannot be", err)
+	}
+	start := &target{url: &url.URL{Scheme: "http", Host: "a.example"}}
+	next, err := start.follow(&http.Response{Header: http.Header{"Location": {"http://\u00fc.example/"}}})
+	if err != nil || next.addr() != "xn--tda.example:80" {
+		t.Errorf("redirected to %v, %v", next, err)
 	}
 }
 

@@ -71,12 +71,16 @@ func listed(lines []string) iter.Seq[string] {
 // lists reports whether a token is an element of the list, in any case.
 func lists(lines []string, token string) bool {
 	for item := range listed(lines) {
-		if strings.EqualFold(item, token) {
+		if equalFold(item, token) {
 			return true
 		}
 	}
 	return false
 }
+
+// equalFold compares with a token without regard to the case of ASCII letters. In Unicode "ſ" is an s in another
+// case, and is longer.
+func equalFold(s, token string) bool { return len(s) == len(token) && strings.EqualFold(s, token) }
 
 // values returns the lines of a header field.
 func values(h http.Header, field string) []string {

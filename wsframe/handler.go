@@ -145,7 +145,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if starter, ok := s.(Starter); ok {
-		starter.Start(h.sessions.running(), c, func(err error) { h.ended(c, h.logPanic(c, err), onClose) })
+		h.start(starter, c, onClose)
 		return
 	}
 	go h.runToEnd(c, s, onClose)
@@ -252,6 +252,17 @@ func (h *Handler) runToEnd(c *Conn, s Session, onClose func(error)) {
 	defer func() { h.closeBooks(c, err, onClose) }() // also when Run ends its goroutine
 	err = h.runSession(c, s)
 	sayGoodbye(c, err)
+}
+
+// start starts a session. One that panics meanwhile will not say that it is done.
+func (h *Handler) start(s Starter, c *Conn, onClose func(error)) {
+	done := func(err error) { h.ended(c, h.logPanic(c, err), onClose) }
+	defer func() {
+		if p := recover(); p != nil {
+			done(&panicError{p, debug.Stack()})
+		}
+	}()
+	s.Start(h.sessions.running(), c, done)
 }
 
 // ended is the end of a session that was started.

@@ -339,6 +339,30 @@ func TestAPanicInOnOpenLosesNothing(t *testing.T) {
 	}
 }
 
+// A badStarter panics before anything could tell that it is done.
+type badStarter struct{ startedEcho }
+
+func (e badStarter) Open(context.Context, *Request) (Session, error) { return e, nil }
+func (badStarter) Start(context.Context, *Conn, func(error))         { panic("oops") }
+
+func TestAPanicInStartEndsTheSession(t *testing.T) {
+	closed := make(chan error, 1)
+	h := &Handler{
+		Endpoint: badStarter{},
+		OnOpen:   func(*Request, *Conn) func(error) { return func(err error) { closed <- err } },
+	}
+	c := dialTest(t, serve(t, h))
+	if code, reason := closeCode(t, c); code != CloseInternalError || reason != "internal error" {
+		t.Errorf("closed with %d %q", code, reason)
+	}
+	if err := receive(t, closed); err == nil || err.Error() != "session panicked" {
+		t.Errorf("onClose got %v", err)
+	}
+	if err := h.Shutdown(within(t)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConnsAreTheRunningSessions(t *testing.T) {
 	opened := make(chan *Conn, 3)
 	h := &Handler{

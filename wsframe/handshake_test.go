@@ -33,6 +33,7 @@ func TestHandshakeAnswers(t *testing.T) {
 		{"a page view gets 426", handshake("Upgrade:", "Connection:", "Sec-WebSocket-Key:", "Sec-WebSocket-Version:"),
 			426, "Upgrade", []string{"Upgrade: websocket", "Connection: close", "Connection: Upgrade"}},
 		{"another Upgrade gets 426", handshake("Upgrade: websocket2, h2c"), 426, "Upgrade", []string{"Upgrade: websocket"}},
+		{"letters that only Unicode takes for those of websocket get 426", handshake("Upgrade: web\u017focket, websoc\u212aet"), 426, "Upgrade", nil},
 		{"no upgrade in Connection gets 426", handshake("Connection: keep-alive"), 426, "Connection", []string{"Upgrade: websocket"}},
 
 		{"version 8 gets 426", handshake("Sec-WebSocket-Version: 8"), 426, "13", []string{"Sec-WebSocket-Version: 13"}},

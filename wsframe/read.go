@@ -76,10 +76,12 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	if err := c.finishMessage(); err != nil {
 		return 0, nil, err
 	}
-	if err := c.nextPart(&c.current); err != nil {
+	var part Part // nothing of what ends the connection may be taken for the message
+	if err := c.nextPart(&part); err != nil {
 		return 0, nil, err
 	}
-	return c.current.Op, (*messageReader)(c), nil
+	c.current = part
+	return part.Op, (*messageReader)(c), nil
 }
 
 // finishMessage skips what is left of the message that is being read.
@@ -115,9 +117,11 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		if c.current.End || c.current.Op == 0 {
 			return 0, io.EOF
 		}
-		if err := c.nextPart(&c.current); err != nil {
+		var part Part
+		if err := c.nextPart(&part); err != nil {
 			return 0, err
 		}
+		c.current = part
 	}
 	n := copy(p, c.current.Payload)
 	c.current.Payload = c.current.Payload[n:]

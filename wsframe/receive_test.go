@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"testing"
@@ -194,6 +195,42 @@ func TestReaderOfAnEarlierMessageIsHarmless(t *testing.T) {
 	c.ReadFrame(nil)
 	if n, err := r.Read(b[:]); n != 0 || err == nil {
 		t.Errorf("behind ReadFrame: %q, %v", b[:n], err)
+	}
+}
+
+// Neither a control frame nor what is not UTF-8 may be taken for the rest of the message.
+func TestReaderOfABrokenMessageKeepsItsError(t *testing.T) {
+	for name, test := range map[string]struct {
+		rest func(p *peer)
+		code CloseCode
+	}{
+		"a Close frame":         {func(p *peer) { p.send(fin|wireClose, closePayload(1001, "reason")) }, CloseGoingAway},
+		"an empty Close frame":  {func(p *peer) { p.send(fin|wireClose, "") }, CloseNoStatus},
+		"a ping, and the end":   {func(p *peer) { p.send(fin|wirePing, "payload"); p.Conn.Close() }, CloseAbnormal},
+		"what is not UTF-8":     {func(p *peer) { p.send(fin|wireCont, "\xff\xff") }, CloseInvalidPayload},
+		"an end in a character": {func(p *peer) { p.send(wireCont, "\xc3"); p.send(fin|wireCont, "") }, CloseInvalidPayload},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRole(t, func(t *testing.T, role Role) {
+				c, p := peerOf(t, role, nil)
+				p.send(wireText, "beginning")
+				_, r, err := c.NextReader()
+				if err != nil {
+					t.Fatal(err)
+				}
+				test.rest(p)
+				if _, err = io.ReadAll(r); err == nil {
+					t.Fatal("the message ended")
+				}
+				first := wantCloseError(t, err, test.code, test.code != CloseInvalidPayload)
+				for range 2 {
+					var b [20]byte
+					if n, err := r.Read(b[:]); n != 0 || err != error(first) {
+						t.Errorf("read %q, %v", b[:n], err)
+					}
+				}
+			})
+		})
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/net/idna"
 )
 
 // A target is where a handshake goes.
@@ -70,7 +72,22 @@ func (o *DialOptions) target(raw string) (*target, error) {
 	if u.Hostname() == "" {
 		return nil, errors.New("URL has no host")
 	}
-	return t, nil
+	return t, inASCII(u)
+}
+
+// inASCII gives an internationalized host the form in which it can be looked up, sent and compared with a
+// certificate (RFC 5890).
+func inASCII(u *url.URL) error {
+	host := u.Hostname()
+	if strings.IndexFunc(host, func(r rune) bool { return r > 0x7F }) < 0 {
+		return nil
+	}
+	ascii, err := idna.Lookup.ToASCII(host)
+	if err != nil {
+		return fmt.Errorf("host: %w", err)
+	}
+	u.Host = strings.Replace(u.Host, host, ascii, 1)
+	return nil
 }
 
 // withoutPassword cuts the URL, which may have a password, out of the error.
@@ -130,6 +147,9 @@ func (t *target) follow(resp *http.Response) (*target, error) {
 	case "http", "https":
 	default:
 		return nil, fmt.Errorf("redirect to the scheme %q is not followed", u.Scheme)
+	}
+	if err := inASCII(u); err != nil {
+		return nil, fmt.Errorf("redirect: %w", err)
 	}
 	next := &target{url: u, unix: t.unix, foreign: t.foreign || addrOf(u) != t.addr()}
 	switch {

@@ -283,9 +283,6 @@ func TestWriteRefusesWhatTheRFCForbids(t *testing.T) {
 		if err := c.WriteClose(code, ""); err != ErrBadCode {
 			t.Errorf("WriteClose of %d: %v", code, err)
 		}
-		if err := c.Close(code, ""); err != ErrBadCode {
-			t.Errorf("Close of %d: %v", code, err)
-		}
 	}
 	for _, f := range []Frame{{Op: OpText}, {Op: OpContinuation, Payload: long}, {Fin: true, Op: OpPing, Payload: long[:125]}, {Fin: true, Op: OpContinuation}} {
 		if err := c.WriteFrame(f); err != nil {

@@ -177,6 +177,7 @@ func (s *Resolver) Resolve(r *http.Request) (*http.Request, *wsframe.Rejection) 
 	}
 	if what.client.IsValid() {
 		out.RemoteAddr = what.client.String()
+		out = out.WithContext(cgi.WithVars(out.Context(), peerVars(r.RemoteAddr)...))
 	}
 	if what.host != "" {
 		out.Host = what.host
@@ -185,6 +186,15 @@ func (s *Resolver) Resolve(r *http.Request) (*http.Request, *wsframe.Rejection) 
 		out = out.WithContext(cgi.WithVars(out.Context(), schemeVars(r, what.scheme)...))
 	}
 	return out, nil
+}
+
+// peerVars names the proxy to programs, beside REMOTE_ADDR and REMOTE_PORT of the client.
+func peerVars(peer string) []cgi.Var {
+	host, port, err := net.SplitHostPort(peer)
+	if err != nil {
+		return []cgi.Var{{Name: "PEER_ADDR", Value: "unix:"}} // as REMOTE_ADDR has it
+	}
+	return []cgi.Var{{Name: "PEER_ADDR", Value: host}, {Name: "PEER_PORT", Value: port}}
 }
 
 // schemeVars describes the scheme to programs. Those that only look whether HTTPS is there know "off" as well.

@@ -263,8 +263,18 @@ func TestClients(t *testing.T) {
 			if got.Vars["REQUEST_SCHEME"] != scheme || (got.Vars["HTTPS"] == "on") != (scheme == "https") {
 				t.Errorf("variables: %v", got.Vars)
 			}
-			if addr, _, err := net.SplitHostPort(want); err == nil && got.Vars["REMOTE_ADDR"] != addr {
+			addr, _, err := net.SplitHostPort(want)
+			if err == nil && got.Vars["REMOTE_ADDR"] != addr {
 				t.Errorf("REMOTE_ADDR is %q", got.Vars["REMOTE_ADDR"])
+			}
+			peer, port := "", "" // of a proxy alone
+			if want != local {
+				if peer, port, err = net.SplitHostPort(local); err != nil {
+					peer = "unix:"
+				}
+			}
+			if got.Vars["PEER_ADDR"] != peer || got.Vars["PEER_PORT"] != port {
+				t.Errorf("PEER_ADDR is %q, PEER_PORT %q, want %q and %q", got.Vars["PEER_ADDR"], got.Vars["PEER_PORT"], peer, port)
 			}
 		})
 	}

@@ -1,11 +1,13 @@
 package host
 
 import (
+	"log/slog"
 	"net/http"
 
 	"github.com/wspawn/wspawn/internal/auth"
 	"github.com/wspawn/wspawn/internal/clientip"
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 // user returns the name that a guard has found out.
@@ -14,6 +16,18 @@ func user(r *http.Request) string {
 		return id.User
 	}
 	return ""
+}
+
+// who says in the log who a session is for, beside the address of the client.
+func who(r *wsframe.Request) []slog.Attr {
+	var attrs []slog.Attr
+	if peer := clientip.Peer(r.Context()); peer != "" && peer != r.RemoteAddr {
+		attrs = append(attrs, slog.String("peer", peer))
+	}
+	if name := user(r.Request); name != "" {
+		attrs = append(attrs, slog.String("user", name))
+	}
+	return attrs
 }
 
 // guard puts the question who the client is in front of a handler.

@@ -5,10 +5,12 @@ package host
 import (
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/wsframe"
 )
 
 // The host that a proxy tells of is the host everywhere, if it may say so; and it never opens a door that the name of
@@ -74,5 +76,41 @@ func TestHostsThatProxiesTellOf(t *testing.T) {
 				t.Errorf("hint %v: %s", hint, log.String())
 			}
 		})
+	}
+}
+
+// Behind a proxy the log says who each session is for, and which proxy it came through; programs know both too.
+func TestSessionsAreLoggedWithClientProxyAndUser(t *testing.T) {
+	both := stdioRoute("/stdio", "sh", "-c", `echo "$REMOTE_ADDR $PEER_ADDR"; cat`)
+	both.Auth = config.New[config.Auth]()
+	both.Auth.Hook = config.New[config.AuthHook]()
+	both.Auth.Hook.Command = []string{"echo", "REMOTE_USER: anna"}
+	tunnel := config.New[config.Route]()
+	tunnel.Path, tunnel.Tunnel = "/tunnel", config.New[config.Tunnel]()
+	tunnel.Tunnel.Framing, tunnel.Tunnel.Servers = "lines", []string{echoServer(t)}
+	c := routes(both, tunnel)
+	c.Client.TrustedProxies = []string{"loopback"}
+	var log strings.Builder // read when nobody writes any more
+	h, stop := runLogged(t, c, slog.New(slog.NewTextHandler(&log, nil)))
+	header := http.Header{"X-Forwarded-For": {"192.0.2.1"}}
+	s := dial(t, h, "/stdio", &wsframe.DialOptions{Header: header})
+	if got := read(t, s); got != "192.0.2.1 127.0.0.1" {
+		t.Errorf("the program knows %q", got)
+	}
+	other := dial(t, h, "/tunnel", &wsframe.DialOptions{Header: header})
+	echo(t, other, "x")
+	s.Close(wsframe.CloseNormal, "")
+	other.Close(wsframe.CloseNormal, "")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`msg="session started" route=/stdio remote=192.0.2.1:0 pid=[0-9]+ peer=127.0.0.1:[0-9]+ user=anna path=/stdio`,
+		`msg="session ended" route=/stdio .* peer=127.0.0.1:[0-9]+ user=anna path=/stdio`,
+		`msg="session started" route=/tunnel remote=192.0.2.1:0 backend=[^ ]+ peer=127.0.0.1:[0-9]+\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(log.String()) {
+			t.Errorf("there is no line %s in\n%s", want, log.String())
+		}
 	}
 }

@@ -157,5 +157,5 @@ func (s *service) target(p *spawner.Program, r *wsframe.Request, v cgi.Vars) (*s
 	} else if err != nil {
 		return nil, err
 	}
-	return &stdio.Target{Program: p, Env: env, Attrs: []slog.Attr{slog.String("path", r.URL.Path)}}, nil
+	return &stdio.Target{Program: p, Env: env, Attrs: append(who(r), slog.String("path", r.URL.Path))}, nil
 }

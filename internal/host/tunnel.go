@@ -39,7 +39,7 @@ func (s *service) buildTunnel(c *config.Tunnel) error {
 	}
 	var last *tunnel.Endpoint
 	err = s.terminate(*f, func(f framing.Options, _ *config.Protocol) (wsframe.Endpoint, error) {
-		last = &tunnel.Endpoint{Dial: dial, Options: o, Log: s.log}
+		last = &tunnel.Endpoint{Dial: dial, Options: o, Log: s.log, Attrs: who}
 		last.Framing = &f
 		return last, nil
 	})
@@ -63,7 +63,7 @@ func (s *service) buildTerminated(c *config.Terminated, r *config.Responder, a t
 	a.MaxHeader, a.ReadTimeout = int(r.MaxResponseHeader), r.ResponseTimeout.Value()
 	return s.terminate(framing.Options{Framing: kind, Binary: c.Binary}, func(f framing.Options, _ *config.Protocol) (wsframe.Endpoint, error) {
 		e := a.Endpoint(tunnel.Options{Framing: &f})
-		e.Log = s.log
+		e.Log, e.Attrs = s.log, who
 		return e, nil
 	})
 }

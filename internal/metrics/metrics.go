@@ -68,6 +68,7 @@ const maxReasons = 100
 // Refused counts a request that was refused. What follows a colon in the reason is about one case, and left out.
 func (m *Metrics) Refused(route string, status int, reason string) {
 	reason, _, _ = strings.Cut(reason, ":")
+	reason = strings.ToValidUTF8(reason, "\uFFFD") // or Prometheus panics
 	m.mu.Lock()
 	if !m.reasons[reason] {
 		if len(m.reasons) < maxReasons {

@@ -38,11 +38,13 @@ func TestWhatPrometheusSees(t *testing.T) {
 	m.Refused("/", 400, "a subprotocol is needed: a, b")
 	m.Refused("/", 400, "a subprotocol is needed: a, b")
 	m.Refused("", 421, "no such host")
+	m.Refused("/", 403, "a backend may say \xff")
 	expect(t, scrape(t, m),
 		`wspawn_sessions{route="/"} 2`, `wspawn_sessions{route="/a"} 0`, `wspawn_sessions_waiting 3`, `wspawn_processes 5`,
 		`wspawn_pool_workers{pool="p"} 4`, `wspawn_sessions_total{route="/"} 1`, `wspawn_closed_total{code="1008",route="/"} 1`,
 		`wspawn_refused_total{reason="a subprotocol is needed",route="/",status="400"} 2`,
-		`wspawn_refused_total{reason="no such host",route="",status="421"} 1`, "# TYPE go_goroutines gauge")
+		`wspawn_refused_total{reason="no such host",route="",status="421"} 1`,
+		`wspawn_refused_total{reason="a backend may say �",route="/",status="403"} 1`, "# TYPE go_goroutines gauge")
 }
 
 // A backend that makes up reasons does not take memory without bound.

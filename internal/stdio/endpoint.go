@@ -110,7 +110,7 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 		return nil, e.refuse(r, errStderr)
 	}
 	// The session keeps what it needs later, not the environment: idle sessions are many.
-	s := &session{e: e, t: Target{Program: t.Program, Attrs: t.Attrs, Stderr: t.Stderr, Started: t.Started, Ended: t.Ended}, started: time.Now()}
+	s := &session{e: e, t: Target{Program: t.Program, Attrs: t.Attrs, Stderr: t.Stderr, Started: t.Started, Ended: t.Ended}, remote: r.RemoteAddr, started: time.Now()}
 	if e.Options.RequestMessage {
 		s.open = openEvent(r, t.Env)
 	} else if e.Options.Events {

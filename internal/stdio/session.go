@@ -20,6 +20,7 @@ type session struct {
 	e       *Endpoint
 	t       Target
 	process *spawner.Process
+	remote  string // the client, behind whatever proxies
 	started time.Time
 	open    []byte // the first line of the program, with Events or RequestMessage
 
@@ -68,7 +69,7 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 	s.conn, s.stuck = c, make(chan struct{})
 	s.encoder.Options = &o.Options
 	s.in.Init(s.process.Stdin, o.queue(), ctx.Done(), c.HungUp)
-	s.begin(c)
+	s.begin()
 	if s.open != nil {
 		s.in.Write(s.open, o.stallTimeout())
 		s.open = nil
@@ -226,13 +227,13 @@ func (s *session) closeCode() (wsframe.CloseCode, string) {
 	return code, exit.String()
 }
 
-func (s *session) begin(c *wsframe.Conn) {
+func (s *session) begin() {
 	if s.t.Started != nil {
 		s.t.Started(s.process.Pid())
 	}
 	if log := s.e.Log; log != nil && log.Enabled(context.Background(), slog.LevelInfo) {
 		log.LogAttrs(context.Background(), slog.LevelInfo, "session started", s.attrs(
-			slog.String("remote", c.RemoteAddr().String()), slog.Int("pid", s.process.Pid()))...)
+			slog.String("remote", s.remote), slog.Int("pid", s.process.Pid()))...)
 	}
 }
 

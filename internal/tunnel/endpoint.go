@@ -56,6 +56,9 @@ type Endpoint struct {
 	// Log gets a line for the start and the end of each session. nil: none.
 	Log *slog.Logger
 
+	// Attrs returns more of a session for its lines in the log. nil: there is no more.
+	Attrs func(*wsframe.Request) []slog.Attr
+
 	once           sync.Once
 	binary, base64 framing.Options // for the subprotocols
 	plain          framing.Options
@@ -169,7 +172,11 @@ func (e *Endpoint) Open(ctx context.Context, r *wsframe.Request) (wsframe.Sessio
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return &session{e: e, stream: stream, options: e.framing(r.Protocol), started: time.Now()}, nil
+	s := &session{e: e, stream: stream, options: e.framing(r.Protocol), remote: r.RemoteAddr, started: time.Now()}
+	if e.Attrs != nil {
+		s.attrs = e.Attrs(r)
+	}
+	return s, nil
 }
 
 // refusal turns an error of Dial into the answer to a request.

@@ -20,6 +20,8 @@ type session struct {
 	e       *Endpoint
 	stream  Stream
 	options *framing.Options
+	remote  string // the client, behind whatever proxies
+	attrs   []slog.Attr
 	started time.Time
 
 	conn    *wsframe.Conn
@@ -54,7 +56,7 @@ func (s *session) Start(ctx context.Context, c *wsframe.Conn, done func(error)) 
 		r, w = u.Unwrap()
 	}
 	s.in.Init(w, s.e.queue(), ctx.Done(), c.HungUp)
-	s.log("session started", slog.String("remote", c.RemoteAddr().String()))
+	s.log("session started", slog.String("remote", s.remote))
 	s.reader.Source, s.reader.Stream, s.reader.Handle, s.reader.Done = r, s.stream, s.output, s.farEnded
 	if e, ok := s.stream.(interface{ Early() []byte }); ok {
 		s.reader.Early = e.Early()
@@ -181,5 +183,5 @@ func (s *session) log(message string, attrs ...slog.Attr) {
 	if b, ok := s.stream.(interface{ ID() string }); ok {
 		attrs = append(attrs, slog.String("backend", b.ID()))
 	}
-	log.LogAttrs(context.Background(), slog.LevelInfo, message, attrs...)
+	log.LogAttrs(context.Background(), slog.LevelInfo, message, append(attrs, s.attrs...)...)
 }
