@@ -240,6 +240,41 @@ func TestConfigurationsAreRight(t *testing.T) {
 	}
 }
 
+// The first screen of the README is what it says: a server, and a client beside it.
+func TestFirstScreenOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```console\n\\$ go run \\./cmd/wspawn ([^\n]*)\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(blocks) != 2 || bytes.Contains(readme[:bytes.Index(readme, blocks[0][0])], []byte("##")) {
+		t.Fatalf("%q", blocks)
+	}
+	server := exec.Command("bash", "-c", "exec "+filepath.Join(bin, "wspawn")+" --port 0 --log-level error "+string(blocks[0][1]))
+	server.Dir = ".."
+	stdout, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, server)
+	var printed, address string
+	for lines := bufio.NewScanner(stdout); !strings.Contains(printed, "console") && lines.Scan(); {
+		line := lines.Text()
+		if m := regexp.MustCompile(`127\.0\.0\.1(:\d+)`).FindStringSubmatch(line); m != nil {
+			address = m[1]
+			line = strings.Replace(line, address, ":8080", 1)
+		}
+		printed += line + "\n"
+	}
+	if printed != string(blocks[0][2]) {
+		t.Errorf("the server prints\n%s\nthe README says\n%s", printed, blocks[0][2])
+	}
+	client := exec.Command("bash", "-c", filepath.Join(bin, "wspawn")+" "+strings.Replace(string(blocks[1][1]), ":8080", address, 1))
+	if out, err := client.Output(); err != nil || string(out) != string(blocks[1][2]) {
+		t.Errorf("the client prints\n%s\nthe README says\n%s\n%v", out, blocks[1][2], err)
+	}
+}
+
 // The example of the README's section about files is what it says.
 func TestFileOfTheReadme(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
