@@ -61,7 +61,7 @@ Exit status:
 			if len(args) == 0 && cmd.Flags().NFlag() == 0 {
 				return usageError(errors.New("nothing to serve: give a program, for example: wspawn cat (see wspawn --help)"))
 			}
-			if cmd.Flags().Changed("config") {
+			if f.file != "" {
 				return f.serveFile(cmd, args)
 			}
 			c, err := f.config(cmd.Flags(), args)
@@ -96,9 +96,6 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	})
 	if others = append(others, args...); len(others) > 0 {
 		return usageError(fmt.Errorf("--config excludes %s: say it in %s", strings.Join(others, " "), f.file))
-	}
-	if f.file == "" {
-		return usageError(errors.New("--config: the name of the file is empty"))
 	}
 	file := configFile(f.file)
 	c, source, err := config.Read(file)
@@ -331,7 +328,7 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 	if url := h.ConsoleURL(); url != "" {
 		fmt.Fprintf(&b, "console    %s\n", url)
 	}
-	io.WriteString(out, printable(b.String()))
+	io.WriteString(out, b.String())
 }
 
 // kindNames are the names of protocols as people write them.
