@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// patience is how long a test waits for something that has to happen; nothing should come near.
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"wspawn": main})
@@ -34,6 +38,9 @@ func TestMain(m *testing.M) {
 //
 // sends it SIGTERM and waits for its end; it must end well (with !: badly).
 func TestScripts(t *testing.T) {
+	// Whoever runs the tests may ignore SIGHUP, as under nohup. The programs of the scripts do not inherit that if it is caught here.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -84,7 +91,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		case <-time.After(10 * time.Second):
 		}
 	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		banner, err := os.ReadFile(out.Name())
 		ts.Check(err)
 		if _, after, ok := strings.Cut(string(banner), "listening  "); ok {
@@ -121,7 +128,7 @@ func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 		if (err != nil) != neg {
 			ts.Fatalf("wspawn ended with %v:\n%s", err, ts.ReadFile(args[0]+".log"))
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		ts.Fatalf("wspawn does not end")
 	}
 }
@@ -130,7 +137,7 @@ func waitLogScript(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: waitlog NAME TEXT")
 	}
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(ts.ReadFile(args[0]+".log"), args[1]); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !strings.Contains(ts.ReadFile(args[0]+".log"), args[1]); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			ts.Fatalf("the log of %s does not say %q:\n%s", args[0], args[1], ts.ReadFile(args[0]+".log"))
 		}

@@ -53,7 +53,7 @@ func TestAChangeDuringTheStartIsSeen(t *testing.T) {
 				select {
 				case line := <-said:
 					got = append(got, line)
-				case <-time.After(20 * time.Second):
+				case <-time.After(patience):
 					t.Error("a change was not seen")
 				}
 			}
