@@ -45,10 +45,10 @@ started. Its exit status is 0 when all is well, with warnings too, and 1 when no
 				return err
 			}
 			for _, e := range each(source.Locate(c.Warnings())) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: %v\n", e)
+				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: %s\n", printable(e.Error()))
 			}
 			for _, e := range each(source.Locate(c.Rights())) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: a server that you start does not start: %v\n", e)
+				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: a server that you start does not start: %s\n", printable(e.Error()))
 			}
 			if show {
 				return config.Print(cmd.OutOrStdout(), c)

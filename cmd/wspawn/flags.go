@@ -133,14 +133,13 @@ func (f *serveFlags) registerStdio(fs *pflag.FlagSet) {
 
 func (f *serveFlags) registerProgram(fs *pflag.FlagSet) {
 	p := f.program
-	f.pairs(fs, "env", "`NAME=VALUE` for the program (repeatable)", "NAME=VALUE", func(name, value string) error {
+	f.pairs(fs, "env,e", "`NAME=VALUE` for the program (repeatable)", "NAME=VALUE", func(name, value string) error {
 		if p.Env == nil {
 			p.Env = map[string]string{}
 		}
 		p.Env[name] = value
 		return nil
 	})
-	fs.Lookup("env").Shorthand = "e"
 	fs.StringSliceVar(&p.PassEnv, "pass-env", config.DefaultPassEnv(), "`NAMES` of variables that the program gets from here")
 	fs.BoolVar(&p.Unbuffer, "unbuffer", false, "make the program write line by line (stdbuf, Python)")
 	fs.StringVar((*string)(&p.Directory), "chdir", "", "working `DIR` of the program")
@@ -202,8 +201,10 @@ func (v lenient) Set(s string) error {
 	return nil
 }
 
+// value adds a flag. Its name may have a comma and a short one behind it.
 func (f *serveFlags) value(fs *pflag.FlagSet, name string, v pflag.Value, usage string) {
-	fs.Var(lenient{v, f, name}, name, usage)
+	name, short, _ := strings.Cut(name, ",")
+	fs.VarP(lenient{v, f, name}, name, short, usage)
 }
 
 // A choice is one of some words.

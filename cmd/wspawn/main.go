@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"unicode"
 
 	"github.com/hashicorp/go-multierror"
 	"github.com/spf13/cobra"
@@ -69,11 +70,11 @@ func run() int {
 func printError(err error, serving bool) {
 	var many *multierror.Error
 	if !errors.As(err, &many) {
-		fmt.Fprintf(os.Stderr, "wspawn: %v\n", err)
+		fmt.Fprintf(os.Stderr, "wspawn: %s\n", printable(err.Error()))
 		return
 	}
 	for _, e := range many.Errors {
-		fmt.Fprintf(os.Stderr, "wspawn: %v\n", e)
+		fmt.Fprintf(os.Stderr, "wspawn: %s\n", printable(e.Error()))
 	}
 	if len(many.Errors) > 1 {
 		what := ""
@@ -82,6 +83,16 @@ func printError(err error, serving bool) {
 		}
 		fmt.Fprintf(os.Stderr, "wspawn: %d problems%s\n", len(many.Errors), what)
 	}
+}
+
+// printable replaces what a terminal could take for a command: names of files and answers of servers may have such things.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c == '\n' || c == '\t' || unicode.IsPrint(c) {
+			return c
+		}
+		return '?'
+	}, s)
 }
 
 // version is set when releases are built (-ldflags "-X main.version=1.2.3").

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,9 +48,11 @@ configuration file, wspawn.toml if none is named. Its exit status is 0 when the 
 			case len(args) > 0 && file != "":
 				return usageError(fmt.Errorf("the server is given twice: --config %s and %s", file, args[0]))
 			case len(args) > 0:
-				address = strings.TrimSuffix(strings.TrimPrefix(args[0], "http://"), "/")
-				address = strings.TrimPrefix(address, "http+") // a Unix socket, as the server prints it
-				if !strings.Contains(address, ":") {
+				address = strings.TrimPrefix(args[0], "http+") // a Unix socket, as the server prints it
+				if !strings.HasPrefix(address, "unix:") {
+					address, _, _ = strings.Cut(strings.TrimPrefix(address, "http://"), "/")
+				}
+				if config.CheckAddress(address) != nil {
 					return usageError(fmt.Errorf("%q is not HOST:PORT or unix:PATH, as --admin or the admin of a file has it", args[0]))
 				}
 			default:
@@ -95,6 +98,10 @@ func askStatus(ctx context.Context, address string) (map[string]*dto.MetricFamil
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			err = fmt.Errorf("nothing came within %v", statusTimeout)
+		}
 		return nil, fmt.Errorf("no server answers at %s: %w: start it with --admin %[1]s, or give the address that it has said", address, err)
 	}
 	defer resp.Body.Close()

@@ -53,12 +53,12 @@ func (c *Config) AddressSetting(i int) string {
 func (c *Config) checkListeners(p *problems) {
 	seen := make(map[string]bool)
 	if c.Admin != "" {
-		p.add("admin", checkAddress(c.Admin))
+		p.add("admin", CheckAddress(c.Admin))
 		seen[c.Admin] = true
 	}
 	for i, l := range c.Listeners() {
 		address := c.AddressSetting(i)
-		p.add(address, checkAddress(l.Address))
+		p.add(address, CheckAddress(l.Address))
 		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
 			p.addf(address, "%q is given twice", l.Address)
 		}
@@ -116,7 +116,8 @@ func checkPair(p *problems, at string, certificate, key Path) {
 	}
 }
 
-func checkAddress(addr string) error {
+// CheckAddress says what is wrong with an address to listen on: HOST:PORT, unix:PATH or systemd:NAME.
+func CheckAddress(addr string) error {
 	path, unix := strings.CutPrefix(addr, "unix:")
 	if blank := strings.TrimSpace(addr) != addr || strings.TrimSpace(path) != path; blank || !unix && strings.ContainsAny(addr, " \t") {
 		return fmt.Errorf("%q has a blank in it: leave that out", addr)

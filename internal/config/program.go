@@ -190,7 +190,7 @@ func (l *Pool) check(c *Config, p *problems, at string) {
 		p.addf(at, "negative limit")
 	}
 	if l.Address != "" {
-		p.add(at+".address", checkAddress(l.Address))
+		p.add(at+".address", CheckAddress(l.Address))
 	}
 	if l.Owner != "" && strings.Count(l.Owner, ":") > 1 {
 		p.addf(at+".owner", "%q is not USER or USER:GROUP", l.Owner)
