@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -162,6 +161,45 @@ func node(t *testing.T, script string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// nodeServer starts a script that prints its port, and a line for each connection that has ended. The function ended
+// expects one of these; stop ends the script and expects no more of them.
+func nodeServer(t *testing.T, script string, args ...string) (url string, ended func(want string), stop func()) {
+	t.Helper()
+	cmd := node(t, script, args...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	if !lines.Scan() {
+		t.Fatal("the server does not say its port")
+	}
+	ended = func(want string) {
+		t.Helper()
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("the server says %q, want %q", lines.Text(), want)
+		}
+	}
+	return "ws://127.0.0.1:" + lines.Text(), ended, func() {
+		t.Helper()
+		stdin.Close()
+		if lines.Scan() {
+			t.Errorf("the server also says %q", lines.Text())
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestNodeClient(t *testing.T) {
 	url, stop := talk(t)
 	cmd := node(t, "client.js", strings.Replace(url, "http", "ws", 1))
@@ -199,24 +237,7 @@ func TestChromium(t *testing.T) {
 }
 
 func TestDialNodeServer(t *testing.T) {
-	cmd := node(t, "server.js")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	if !lines.Scan() {
-		t.Fatal("the server does not say its port")
-	}
-	url := "ws://127.0.0.1:" + lines.Text()
+	url, ended, stop := nodeServer(t, "server.js")
 	dial := func(o *DialOptions) *Conn {
 		t.Helper()
 		c, _, err := Dial(t.Context(), url, o)
@@ -237,12 +258,6 @@ func TestDialNodeServer(t *testing.T) {
 		gotOp, got, err := c.ReadMessage(nil)
 		if err != nil || gotOp != op || string(got) != s {
 			t.Fatalf("got %v %s, %v; want %v %s", gotOp, short(string(got)), err, op, short(s))
-		}
-	}
-	ended := func(want string) {
-		t.Helper()
-		if !lines.Scan() || lines.Text() != want {
-			t.Fatalf("the server says %q, want %q", lines.Text(), want)
 		}
 	}
 
@@ -274,7 +289,7 @@ func TestDialNodeServer(t *testing.T) {
 
 	c = dial(nil)
 	say(c, OpText, "close 4001 tschüß")
-	_, _, err = c.ReadMessage(nil)
+	_, _, err := c.ReadMessage(nil)
 	if e := wantCloseError(t, err, 4001, true); e.Reason != "tschüß" {
 		t.Errorf("reason %q", e.Reason)
 	}
@@ -296,11 +311,5 @@ func TestDialNodeServer(t *testing.T) {
 	c.Close(0, "")
 	ended("closed 1005 ")
 
-	stdin.Close()
-	if rest, _ := io.ReadAll(stdout); len(rest) > 0 {
-		t.Errorf("the server also says %s", rest)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	stop()
 }

@@ -1,7 +1,6 @@
 package wsframe
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -102,23 +101,7 @@ func TestCompressionWithChromium(t *testing.T) {
 }
 
 func TestCompressionWithNodeServer(t *testing.T) {
-	cmd := node(t, "deflate.js", "server")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	if !lines.Scan() {
-		t.Fatal("the server does not say its port")
-	}
+	base, ended, stop := nodeServer(t, "deflate.js", "server")
 	agreed := make(map[string]bool)
 	seed := uint64(0)
 	for _, o := range []Compression{{}, {Window: 512}, {PeerWindow: 4096, Level: 9}, {Window: 32768, PeerWindow: 32768}, {Window: 4096, PeerWindow: 512}} {
@@ -126,7 +109,7 @@ func TestCompressionWithNodeServer(t *testing.T) {
 		for _, alone := range []bool{false, true} {
 			for _, bits := range []int{0, 9, 12} {
 				for _, clientBits := range []int{0, 10} {
-					params := map[string]any{"threshold": 0}
+					params := map[string]any{"threshold": int(seed%3) * 500} // the others are not compressed
 					if alone {
 						params["serverNoContextTakeover"] = true
 					} else {
@@ -141,7 +124,7 @@ func TestCompressionWithNodeServer(t *testing.T) {
 					query, _ := json.Marshal(params)
 					d := &DialOptions{}
 					d.Compression = &o
-					c, _, err := Dial(t.Context(), "ws://127.0.0.1:"+lines.Text()+"/?"+url.QueryEscape(string(query)), d)
+					c, _, err := Dial(t.Context(), base+"/?"+url.QueryEscape(string(query)), d)
 					if err != nil {
 						t.Fatalf("%s: %v", query, err)
 					}
@@ -161,6 +144,7 @@ func TestCompressionWithNodeServer(t *testing.T) {
 					if err := c.Close(CloseNormal, ""); err != nil {
 						t.Error(err)
 					}
+					ended("closed 1000")
 				}
 			}
 		}
@@ -168,14 +152,5 @@ func TestCompressionWithNodeServer(t *testing.T) {
 	if len(agreed) < 10 || agreed[""] {
 		t.Errorf("agreed on %v", agreed)
 	}
-	port := lines.Text()
-	stdin.Close()
-	for lines.Scan() {
-		if lines.Text() != "closed 1000" {
-			t.Errorf("the server at %s says %s", port, lines.Text())
-		}
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	stop()
 }

@@ -38,11 +38,12 @@ if (typeof module !== "undefined") {
     const pmd = s._extensions && s._extensions["permessage-deflate"];
     return pmd ? JSON.stringify(pmd.params) : "nothing";
   };
+  let lines = 0;
   if (mode === "client") (async () => {
     for (const server of ["", "?window=512", "?peer=4096", "?window=32768&peer=32768", "?window=8192&peer=512&level=9&fragment=1000"])
       for (const serverNoContextTakeover of [undefined, true]) for (const clientNoContextTakeover of [undefined, true])
         for (const serverMaxWindowBits of [undefined, 9]) for (const clientMaxWindowBits of [undefined, 10]) {
-          const options = {perMessageDeflate: {threshold: 0, serverNoContextTakeover, clientNoContextTakeover, serverMaxWindowBits, clientMaxWindowBits}};
+          const options = {perMessageDeflate: {threshold: lines++ % 3 * 500, serverNoContextTakeover, clientNoContextTakeover, serverMaxWindowBits, clientMaxWindowBits}};
           console.log(JSON.stringify({server, ...options.perMessageDeflate}) + ": " + await echoes(WebSocket, base + server, options));
         }
   })();
