@@ -219,3 +219,17 @@ func TestPagesNameFilesThatExist(t *testing.T) {
 		t.Errorf("%d files alone, in %v", found, slices.Sorted(maps.Keys(first)))
 	}
 }
+
+// Who wants to change something finds every package.
+func TestContributorsFindEveryPackage(t *testing.T) {
+	page := pages(t)["docs/contributing.md"]
+	dirs, err := os.ReadDir(filepath.Join(top, "internal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if !regexp.MustCompile("`(internal/)?" + dir.Name() + "`").MatchString(page) {
+			t.Errorf("internal/%s is not on docs/contributing.md", dir.Name())
+		}
+	}
+}
