@@ -61,7 +61,7 @@ Exit status:
 			if len(args) == 0 && cmd.Flags().NFlag() == 0 {
 				return usageError(errors.New("nothing to serve: give a program, for example: wspawn cat (see wspawn --help)"))
 			}
-			if f.file != "" {
+			if cmd.Flags().Changed("config") {
 				return f.serveFile(cmd, args)
 			}
 			c, err := f.config(cmd.Flags(), args)
@@ -96,6 +96,9 @@ func (f *serveFlags) serveFile(cmd *cobra.Command, args []string) error {
 	})
 	if others = append(others, args...); len(others) > 0 {
 		return usageError(fmt.Errorf("--config excludes %s: say it in %s", strings.Join(others, " "), f.file))
+	}
+	if f.file == "" {
+		return usageError(errors.New("--config: the name of the file is empty"))
 	}
 	file := configFile(f.file)
 	c, source, err := config.Read(file)
@@ -226,6 +229,14 @@ func (s *server) warn() {
 
 // reload reads the configuration again after SIGHUP, and when one of its files changes.
 func (s *server) reload(ctx context.Context, hup <-chan os.Signal) {
+	for s.source.Piped() {
+		select {
+		case <-hup:
+			s.log.Warn("the configuration came through a pipe and cannot be read again", "file", s.file)
+		case <-ctx.Done():
+			return
+		}
+	}
 	why, again := s.file+" has changed", true // maybe, since it was read for the start
 	for ctx.Err() == nil {
 		files := s.files()
@@ -328,7 +339,7 @@ func banner(out io.Writer, c *config.Config, h *host.Host) {
 	if url := h.ConsoleURL(); url != "" {
 		fmt.Fprintf(&b, "console    %s\n", url)
 	}
-	io.WriteString(out, b.String())
+	io.WriteString(out, printable(b.String()))
 }
 
 // kindNames are the names of protocols as people write them.

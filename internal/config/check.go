@@ -332,6 +332,9 @@ func readable(file Path) error {
 	if file == "" {
 		return nil
 	}
+	if fi, err := os.Stat(string(file)); err == nil && fi.Mode()&fs.ModeNamedPipe != 0 {
+		return fmt.Errorf("%s: a pipe, which cannot be read more than once; name a file", file)
+	}
 	f, err := os.Open(string(file))
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, errors.Unwrap(err))

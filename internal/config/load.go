@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/hashicorp/go-multierror"
 )
@@ -109,10 +110,11 @@ func (l *loader) add(at Position, setting, format string, args ...any) {
 // file returns the tree of a file, which the files of chain include, the last one directly.
 func (l *loader) file(file string, chain []string) (*node, error) {
 	l.source.files = append(l.source.files, file)
-	data, err := readFile(file)
+	data, piped, err := readFile(file)
 	if err != nil {
 		return nil, err
 	}
+	l.source.piped = l.source.piped || piped
 	r := &reader{source: l.source, file: file}
 	tree := r.read(data)
 	l.wrong, l.broken = append(l.wrong, r.wrong...), l.broken || r.broken
@@ -219,31 +221,36 @@ func (s *Source) watch(dir string) {
 
 func isPattern(name string) bool { return strings.ContainsAny(name, "*?[") }
 
-func readFile(file string) ([]byte, error) {
-	f, err := os.Open(file)
+// readFile returns the content of a file. piped says that it came through a pipe, and cannot be read again.
+func readFile(file string) (data []byte, piped bool, err error) {
+	flag := os.O_RDONLY
+	if info, err := os.Stat(file); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		piped, flag = true, flag|syscall.O_NONBLOCK // or opening it would wait for somebody who writes
+	}
+	f, err := os.OpenFile(file, flag, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("no such file; create it, or correct the name")
+		return nil, false, errors.New("no such file; create it, or correct the name")
 	} else if err != nil {
-		return nil, reason(err)
+		return nil, false, reason(err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, errors.New("a directory; name a file in it, or use a pattern like conf.d/*.toml")
+		return nil, false, errors.New("a directory; name a file in it, or use a pattern like conf.d/*.toml")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, reason(err)
+	data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		err = reason(err)
+	case piped && len(data) == 0:
+		err = errors.New("a pipe that nothing comes through; name a file")
+	case len(data) > maxFile:
+		err = fmt.Errorf("larger than %v, which no configuration is", Size(maxFile))
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
+		err = errors.New("in UTF-16; save it in UTF-8")
+	case bytes.IndexByte(data, 0) >= 0:
+		err = errors.New("not a text file; a configuration is written in TOML")
 	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("larger than %v, which no configuration is", Size(maxFile))
-	}
-	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return nil, errors.New("in UTF-16; save it in UTF-8")
-	}
-	if bytes.IndexByte(data, 0) >= 0 {
-		return nil, errors.New("not a text file; a configuration is written in TOML")
-	}
-	return bytes.TrimPrefix(data, []byte("\ufeff")), nil // which some editors begin files with
+	return bytes.TrimPrefix(data, []byte("\ufeff")), piped, err // which some editors begin files with
 }
 
 // reason is an error of a file without the name of the file.

@@ -58,6 +58,7 @@ type Source struct {
 	directories []string            // that include patterns look into
 	lines       map[string][]string // of each file
 	at          map[string]Position // of each setting that is there
+	piped       bool                // one of the files is a pipe
 }
 
 func newSource() *Source {
@@ -72,6 +73,9 @@ func (s *Source) Files() []string {
 	}
 	return slices.Concat(s.files, s.directories)
 }
+
+// Piped reports whether some of it came through a pipe, so that it cannot be read again. Of a nil Source it is false.
+func (s *Source) Piped() bool { return s != nil && s.piped }
 
 // Position returns where the setting with a path like `route[2].stdio.program` is (elements are counted from 0), or what
 // is nearest above it: `route[2].stdio`. Where nothing of the path is in a file, it is the main file as a whole,

@@ -7,6 +7,7 @@ package watch
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -159,6 +160,10 @@ func (w *Watcher) changed() []string {
 }
 
 func hash(file string) (sum [sha256.Size]byte, err error) {
+	// Opening a pipe would wait for somebody who writes, and take what is written from who needs it.
+	if fi, err := os.Stat(file); err == nil && !fi.IsDir() && !fi.Mode().IsRegular() {
+		return sum, errors.New("not a file")
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return sum, err
