@@ -148,8 +148,8 @@ func (c *Conn) Err() error {
 
 // WriteClose sends a Close frame and does not wait: whoever reads sees the answer as the end of
 // the connection, and after CloseTimeout the connection is cut. Code 0 and [CloseNoStatus] send a
-// frame without a code. The reason is cut to 123 bytes. Only the first Close counts; more of them
-// return ErrCloseSent.
+// frame without a code; other codes that are not [CloseCode.Sendable] give ErrBadCode. The reason is
+// cut to 123 bytes. Only the first Close counts; more of them return ErrCloseSent.
 func (c *Conn) WriteClose(code CloseCode, reason string) error {
 	if code != 0 && code != CloseNoStatus && !code.Sendable() {
 		return ErrBadCode

@@ -101,7 +101,7 @@ func (c *Conn) tick() {
 		if k.quiet++; k.quiet >= 4 {
 			k.pinged = true
 			next = k.await(next, c.o.pingGrace())
-			c.sendPing()
+			c.postPing(nil)
 		}
 	}
 	k.reset(next)
@@ -124,11 +124,7 @@ type pingWait struct {
 	answer  chan time.Duration // nil: keepalive
 }
 
-// sendPing posts a ping that carries the time, and returns its note.
-func (c *Conn) sendPing() pingWait {
-	return c.postPing(nil)
-}
-
+// postPing posts a ping that carries the time, and returns its note.
 func (c *Conn) postPing(answer chan time.Duration) pingWait {
 	now := time.Now()
 	w := pingWait{payload: uint64(now.UnixNano()), sent: now, answer: answer}
@@ -189,7 +185,8 @@ func (c *Conn) pong(payload []byte) {
 }
 
 // Ping sends a ping and waits for the answer, which somebody else has to read. It returns the
-// round-trip time, the error of ctx, or the *[CloseError] of a connection that ended.
+// round-trip time, the error of ctx, or the *[CloseError] of a connection that ended. Of more than
+// sixteen pings that are on their way, the oldest give up with [context.DeadlineExceeded].
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	w := c.postPing(make(chan time.Duration, 1))
 	select {

@@ -44,25 +44,20 @@ func (c *Conn) nextPart(part *Part) error {
 }
 
 // ReadMessage waits for a whole message and returns it appended to buf[:0], so that a loop that
-// passes the slice back in does not allocate. What is left of a message that [Conn.NextReader]
-// began is skipped.
+// passes the slice back in does not allocate. What is left of a message that was begun in another
+// way is skipped.
 func (c *Conn) ReadMessage(buf []byte) (Opcode, []byte, error) {
 	c.reading.Lock()
 	defer c.unlockReading()
-	if err := c.finishMessage(); err != nil {
-		return 0, nil, err
-	}
-	buf = buf[:0]
-	for {
-		var part Part
-		if err := c.nextPart(&part); err != nil {
-			return 0, nil, err
-		}
+	var part Part
+	err := c.beginMessage(&part)
+	for buf = buf[:0]; err == nil; err = c.nextPart(&part) {
 		buf = append(buf, part.Payload...)
 		if part.End {
 			return part.Op, buf, nil
 		}
 	}
+	return 0, nil, err
 }
 
 // NextReader waits for the next message and returns a reader of its payload, which arrives as the
@@ -73,27 +68,22 @@ func (c *Conn) ReadMessage(buf []byte) (Opcode, []byte, error) {
 func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	c.reading.Lock()
 	defer c.unlockReading()
-	if err := c.finishMessage(); err != nil {
-		return 0, nil, err
-	}
 	var part Part // nothing of what ends the connection may be taken for the message
-	if err := c.nextPart(&part); err != nil {
+	if err := c.beginMessage(&part); err != nil {
 		return 0, nil, err
 	}
 	c.current = part
 	return part.Op, (*messageReader)(c), nil
 }
 
-// finishMessage skips what is left of the message that is being read.
-func (c *Conn) finishMessage() error {
-	for c.readErr == nil && (c.parser.midMessage() || c.inflate.pending()) && !c.current.End && c.current.Op != 0 {
-		c.nextPart(&c.current)
-	}
+// beginMessage waits for the first part of a message. What is left of the one before is skipped.
+func (c *Conn) beginMessage(part *Part) error {
 	c.current = Part{}
-	if c.readErr != nil {
-		return c.readErr
+	for {
+		if err := c.nextPart(part); err != nil || part.Start {
+			return err
+		}
 	}
-	return nil
 }
 
 // dropCurrent takes the memory away from the reader of a message, who gets an error in place of the
@@ -103,8 +93,6 @@ func (c *Conn) dropCurrent() {
 		c.current.Payload, c.current.End = nil, false
 	}
 }
-
-func (d *Parser) midMessage() bool { return d.message != 0 }
 
 // A messageReader is a Conn seen as the reader of its current message.
 type messageReader Conn
@@ -130,7 +118,7 @@ func (r *messageReader) Read(p []byte) (int, error) {
 
 // ReadFrame waits for a whole data frame and returns it as it came, with its payload appended to
 // buf[:0]: the fragments of a message are not put together. Control frames are handled as always,
-// and text is checked as always. It must not be mixed with the other ways to read inside a message.
+// and text is checked as always.
 // Compressed messages come in inflated pieces, as if the peer had fragmented them so.
 func (c *Conn) ReadFrame(buf []byte) (Frame, error) {
 	c.reading.Lock()

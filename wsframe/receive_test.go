@@ -182,6 +182,53 @@ func TestNextReaderSkipsWhatWasNotRead(t *testing.T) {
 }
 
 // Whatever reads are mixed with: no memory of a buffer that was given back.
+func TestMessagesBeginBehindWhatWasBegunInAnotherWay(t *testing.T) {
+	enough := errors.New("enough")
+	begins := map[string]func(c *Conn) error{
+		"ReadFrame": func(c *Conn) error { _, err := c.ReadFrame(nil); return err },
+		"Receive": func(c *Conn) error {
+			err := c.Receive(func(b *Batch) error {
+				if b.Next() != nil {
+					return enough
+				}
+				return nil
+			})
+			if err == enough {
+				return nil
+			}
+			return err
+		},
+	}
+	reads := map[string]func(c *Conn) (string, error){
+		"ReadMessage": func(c *Conn) (string, error) { _, p, err := c.ReadMessage(nil); return string(p), err },
+		"NextReader": func(c *Conn) (string, error) {
+			_, r, err := c.NextReader()
+			if err != nil {
+				return "", err
+			}
+			p, err := io.ReadAll(r)
+			return string(p), err
+		},
+	}
+	for begin, f := range begins {
+		for read, g := range reads {
+			t.Run(begin+" and "+read, func(t *testing.T) {
+				c, p := peerOf(t, Server, nil)
+				p.send(wireText, "one ")
+				if err := f(c); err != nil {
+					t.Fatal(err)
+				}
+				p.send(wireCont, "two ")
+				p.send(fin|wireCont, "three")
+				p.send(fin|wireText, "next")
+				if got, err := g(c); err != nil || got != "next" {
+					t.Errorf("%q, %v; want the next message", got, err)
+				}
+			})
+		}
+	}
+}
+
 func TestReaderOfAnEarlierMessageIsHarmless(t *testing.T) {
 	c, p := peerOf(t, Server, nil)
 	p.send(fin|wireText, "first, long enough to be read in pieces")
