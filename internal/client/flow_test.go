@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,11 +189,11 @@ func TestAStalledServerHoldsTheInputBack(t *testing.T) {
 	release := make(chan struct{})
 	url := serve(t, nil, func(c *wsframe.Conn) { <-release })
 	defer close(release)
-	read := 0
+	var read atomic.Int64 // the reader is not waited for
 	idle := time.AfterFunc(300*time.Millisecond, func() { signals <- os.Interrupt; signals <- os.Interrupt })
 	in := readerFunc(func(p []byte) (int, error) {
 		idle.Reset(300 * time.Millisecond)
-		if read += len(p); read > 256<<20 {
+		if read.Add(int64(len(p))) > 256<<20 {
 			return 0, io.EOF
 		}
 		for i := range p {
@@ -202,7 +203,7 @@ func TestAStalledServerHoldsTheInputBack(t *testing.T) {
 	})
 	_, _, err := connect(t, Config{URL: url, Stdin: in, Signals: signals})
 	wantEnd(t, err, StatusAbnormal, "stopped")
-	if read > 256<<20 {
+	if read.Load() > 256<<20 {
 		t.Error("256 MiB went to a server that does not read")
 	}
 }

@@ -42,7 +42,7 @@ func child(url string) int {
 }
 
 // patience is for what has to happen; it is never waited for in full where all is well.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // serve starts a server that hands each connection to f, and returns its URL. The test waits for f.
 func serve(t *testing.T, o *wsframe.AcceptOptions, f func(c *wsframe.Conn)) string {

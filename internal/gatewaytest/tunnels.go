@@ -78,7 +78,7 @@ func tunnels(t *testing.T, m Maker) {
 		c.Expect("more than ten bytes")
 	})
 	t.Run("deadlines of the server do not count", func(t *testing.T) {
-		const timeout = time.Second
+		const timeout = 2 * time.Second
 		s := httptest.NewUnstartedServer(m(t, cgi.Options{Upgrade: true}))
 		s.Config.ReadTimeout, s.Config.WriteTimeout, s.Config.IdleTimeout = timeout, timeout, timeout
 		s.Start()
@@ -108,17 +108,20 @@ func tunnels(t *testing.T, m Maker) {
 		}
 	})
 	t.Run("idle and life time, and expiry", func(t *testing.T) {
-		soon := func(*http.Request) time.Time { return time.Now().Add(200 * time.Millisecond) }
-		for _, o := range []cgi.Options{
-			{Upgrade: true, IdleTimeout: 100 * time.Millisecond}, {Upgrade: true, MaxLife: 200 * time.Millisecond}, {Upgrade: true, Expires: soon},
-		} {
+		const enough = 2 * time.Second // for a program that has to start and an echo
+		soon := func(*http.Request) time.Time { return time.Now().Add(enough) }
+		var conns []*Conn
+		for _, o := range []cgi.Options{{Upgrade: true, IdleTimeout: enough}, {Upgrade: true, MaxLife: enough}, {Upgrade: true, Expires: soon}} {
 			c := Dial(t, Start(t, m(t, o)))
 			c.Send(Upgrade(Script(switched, "echo")))
 			c.Head()
 			c.Send("x")
 			c.Expect("x")
+			conns = append(conns, c)
+		}
+		for i, c := range conns {
 			if _, err := io.ReadAll(c.R); err != nil {
-				t.Errorf("%+v: %v", o, err)
+				t.Errorf("tunnel %d: %v", i, err)
 			}
 		}
 	})
@@ -168,7 +171,7 @@ func limits(t *testing.T, m Maker) {
 		status(t, cgi.Options{ClientTimeout: short}, post(5, "drain"), 408)
 	})
 	t.Run("a slow client is no slow program", func(t *testing.T) {
-		const timeout = time.Second
+		const timeout = 2 * time.Second
 		c := Dial(t, Start(t, m(t, cgi.Options{ReadTimeout: timeout})))
 		c.Send(post(6, ok, "drain"))
 		for _, piece := range []string{"abc", "def"} {

@@ -32,6 +32,9 @@ func tokenFor(t *testing.T, user string, d time.Duration) string {
 	return s
 }
 
+// soon is long enough for the start of a session.
+const soon = 4 * time.Second
+
 // withTokens lets only clients come that have one.
 func withTokens(t *testing.T, r *config.Route) {
 	t.Helper()
@@ -92,10 +95,10 @@ func TestSessionsEndWhenTheTokenExpires(t *testing.T) {
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2"} {
 		for _, kind := range kinds {
 			cut := kind != "stdio" && kind != "tunnel"
-			ends = append(ends, sessionEnd{kind + ", " + protocol, open(protocol, kind, 2*time.Second), cut})
+			ends = append(ends, sessionEnd{kind + ", " + protocol, open(protocol, kind, soon), cut})
 			staying = append(staying, open(protocol, kind, time.Hour))
 		}
-		staying = append(staying, open(protocol, "outlives", 2*time.Second), open(protocol, "lenient", 2*time.Second))
+		staying = append(staying, open(protocol, "outlives", soon), open(protocol, "lenient", soon))
 	}
 	var all sync.WaitGroup
 	for _, e := range ends {
@@ -126,13 +129,13 @@ func TestSessionsOfSubprotocolsEndWhenTheTokenExpires(t *testing.T) {
 	withTokens(t, r)
 	r.Protocols = []*config.Protocol{{Name: "x"}}
 	h, _ := run(t, routes(r))
-	header := http.Header{"Authorization": {"Bearer " + tokenFor(t, "anna", time.Second)}}
+	header := http.Header{"Authorization": {"Bearer " + tokenFor(t, "anna", soon)}}
 	for _, protocols := range [][]string{{"x"}, nil} {
 		c := dial(t, h, "/", &wsframe.DialOptions{Header: header, Protocols: protocols})
 		if err := (sessionEnd{c: c}).wait(); !closedWith(err, wsframe.ClosePolicy) {
 			t.Errorf("%v: %v", protocols, err)
 		}
-		header.Set("Authorization", "Bearer "+tokenFor(t, "anna", time.Second))
+		header.Set("Authorization", "Bearer "+tokenFor(t, "anna", soon))
 	}
 	eventually(t, "no program runs", func() bool { return h.programs.Running() == 0 })
 	if _, resp, err := wsframe.Dial(t.Context(), strings.TrimSuffix(h.URLs("ws")[0], "/"), nil); err == nil || resp.StatusCode != 401 {

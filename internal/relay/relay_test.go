@@ -253,9 +253,10 @@ func TestLimits(t *testing.T) {
 }
 
 func TestATunnelInUseIsNotIdle(t *testing.T) {
-	s := join(t, "socket", Options{Idle: 300 * time.Millisecond})
-	for range 12 {
-		time.Sleep(75 * time.Millisecond)
+	const idle = 2 * time.Second
+	s := join(t, "socket", Options{Idle: idle})
+	for range 10 {
+		time.Sleep(idle / 8)
 		send(t, s.client, "x")
 		expect(t, s.backend, "x")
 	}

@@ -69,8 +69,8 @@ func init() {
 		total := 0
 		var left []byte
 		for n, idle := 1, 0; idle < 100; {
-			if len(left) == 0 {
-				left = fmt.Appendf(nil, "%d\n", n)
+			for len(left) < 4<<10 { // line by line it would take long on a slow machine
+				left = fmt.Appendf(left, "%d\n", n)
 				n++
 			}
 			switch k, err := syscall.Write(1, left); {
@@ -173,8 +173,11 @@ func TestStuckStdinFreesItsPlace(t *testing.T) {
 				c := s.connect()
 				b := messageIn(opText, strings.Repeat("x", 1000))
 				b = []byte(strings.Repeat(string(b), load.bytes/1000))
-				c.NC.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-				if n, _ := c.NC.Write(b); n < len(b) && load.bytes < 1<<21 {
+				whole := load.bytes < 1<<21
+				if !whole {
+					c.NC.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+				}
+				if n, _ := c.NC.Write(b); n < len(b) && whole {
 					t.Fatalf("only %d bytes of %d could be sent", n, len(b))
 				}
 				leave.f(c)

@@ -163,9 +163,17 @@ func TestHowSessionsEnd(t *testing.T) {
 			c.NC.CloseWrite()
 			c.Expect(text("answer"), closing(1000, ""))
 		}, "question"},
-		{"the client is gone", readAll, func(t *testing.T, c *frametest.Client) {
+		{"the client is gone", func(c net.Conn) {
+			b := make([]byte, 4)
+			io.ReadFull(c, b)
+			io.WriteString(c, "taken")
+			if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
+				b = fmt.Append(b, string(rest), err)
+			}
+			input <- string(b)
+		}, func(t *testing.T, c *frametest.Client) {
 			c.Send(messageIn(opText, "data"))
-			time.Sleep(50 * time.Millisecond)
+			c.Expect(text("taken")) // a reset takes with it what is on its way
 			c.Reset()
 		}, "data"},
 		{"the backend ends", func(c net.Conn) { io.WriteString(c, "last words") }, func(t *testing.T, c *frametest.Client) {
@@ -184,13 +192,12 @@ func TestHowSessionsEnd(t *testing.T) {
 		}, "too late?"},
 		{"the backend resets the connection", func(c net.Conn) {
 			io.WriteString(c, "last words")
-			time.Sleep(50 * time.Millisecond)
+			io.ReadFull(c, make([]byte, 4)) // a reset takes with it what is on its way
 			c.(*net.TCPConn).SetLinger(0)
 		}, func(t *testing.T, c *frametest.Client) {
-			got, end := c.All()
-			if !slices.Equal(got, []frame{text("last words")}) || end != closing(1011, "the connection to the backend broke") {
-				t.Errorf("got %v, %v", got, end)
-			}
+			c.Expect(text("last words"))
+			c.Send(messageIn(opText, "read"))
+			c.ExpectClose(closing(1011, "the connection to the backend broke"))
 		}, "-"},
 		{"the backend resets the connection after a silence", func(c net.Conn) {
 			time.Sleep(2 * quietAfter)
@@ -241,19 +248,19 @@ func TestBackendThatDoesNotEndIsClosed(t *testing.T) {
 }
 
 func TestSilenceBehindAHalfClose(t *testing.T) {
+	const silence, words = 2 * time.Second, 5
 	far := listen(t, "tcp", func(c net.Conn) {
 		io.Copy(io.Discard, c)
-		for range 5 { // each word counts
-			time.Sleep(200 * time.Millisecond)
+		for range words { // each one counts
+			time.Sleep(silence / 4)
 			io.WriteString(c, "more")
 		}
-		io.Copy(io.Discard, c)
-		time.Sleep(2 * time.Second)
+		<-t.Context().Done()
 	})
-	s := serve(t, &Endpoint{Dial: far.dial(t), Options: Options{HalfTimeout: 600 * time.Millisecond}}, wsframe.Options{})
+	s := serve(t, &Endpoint{Dial: far.dial(t), Options: Options{HalfTimeout: silence}}, wsframe.Options{})
 	c := s.connect(t)
 	c.NC.CloseWrite()
-	for range 5 {
+	for range words {
 		c.Expect(text("more"))
 	}
 	c.Expect(closing(1001, "the backend was silent for too long"))
@@ -293,23 +300,21 @@ func TestSubprotocols(t *testing.T) {
 	for _, tt := range []struct {
 		offer, answer string
 		in            []byte
+		bytes         int // for the backend
 		want          frame
 	}{
-		{"", "", messageIn(opText, "x"), text("x")},
-		{"chat", "", messageIn(opText, "x"), text("x")},
-		{"chat, binary", "binary", messageIn(opBin, "x\xff"), bin("x\xff")},
-		{"Binary", "Binary", messageIn(opBin, "x\xff"), bin("x\xff")},
-		{"base64, binary", "binary", messageIn(opBin, "x\xff"), bin("x\xff")},
-		{"base64", "base64", messageIn(opText, "eP8="), text("eP8=")},
-		{"base64", "base64", fragments(opText, "e", "P", "8", "="), text("eP8=")},
+		{"", "", messageIn(opText, "x"), 1, text("x")},
+		{"chat", "", messageIn(opText, "x"), 1, text("x")},
+		{"chat, binary", "binary", messageIn(opBin, "x\xff"), 2, bin("x\xff")},
+		{"Binary", "Binary", messageIn(opBin, "x\xff"), 2, bin("x\xff")},
+		{"base64, binary", "binary", messageIn(opBin, "x\xff"), 2, bin("x\xff")},
+		{"base64", "base64", messageIn(opText, "eP8="), 2, text("eP8=")},
+		{"base64", "base64", fragments(opText, "e", "P", "8", "="), 2, text("eP8=")},
 	} {
 		s := serve(t, &Endpoint{Dial: listen(t, "tcp", func(c net.Conn) {
 			b := make([]byte, 100)
-			n, _ := io.ReadAtLeast(c, b, len(strings.TrimSuffix(tt.want.Payload, "=P8=")[:1]))
-			time.Sleep(10 * time.Millisecond)
-			c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-			m, _ := io.ReadFull(c, b[n:])
-			c.Write(b[:n+m])
+			n, _ := io.ReadFull(c, b[:tt.bytes])
+			c.Write(b[:n])
 		}).dial(t), Options: Options{Protocols: true}}, wsframe.Options{})
 		c, r := frametest.Try(t, s.addr, "/", "Sec-WebSocket-Protocol: "+tt.offer)
 		if got := r.Header.Get("Sec-WebSocket-Protocol"); r.StatusCode != 101 || got != tt.answer {
