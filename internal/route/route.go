@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -356,12 +358,18 @@ func CheckPath(p string) error {
 	case clean(p) != p:
 		return fmt.Errorf("path %q is the same as %q: write that", p, clean(p))
 	}
-	if err := register(http.NewServeMux(), p, http.NotFoundHandler()); err != nil {
-		_, reason, found := strings.Cut(err.Error(), ": ")
-		if !found {
-			reason = err.Error()
+	for _, c := range p {
+		switch {
+		case c == '?', c == '#':
+			return fmt.Errorf("path %q: a path ends in front of the %c: leave that and what follows it away", p, c)
+		case c == '*':
+			return fmt.Errorf("path %q: a * is no pattern here: /a/ is for everything below it, and /a/{name} for one part", p)
+		case !unicode.IsGraphic(c) || unicode.IsSpace(c):
+			return fmt.Errorf("path %q: write %s instead of %q", p, url.PathEscape(string(c)), c)
 		}
-		return fmt.Errorf("path %q: %s", p, reason)
+	}
+	if register(http.NewServeMux(), p, http.NotFoundHandler()) != nil {
+		return fmt.Errorf("path %q: a named part is written /{name}, or /{name...} at the end; a name has letters, digits and _, and is there once", p)
 	}
 	return nil
 }

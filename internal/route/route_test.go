@@ -157,12 +157,36 @@ func TestRoutesForTheSameRequestsAreRefused(t *testing.T) {
 }
 
 func TestBadPatternsAreRefused(t *testing.T) {
-	for _, p := range []string{"", "chat", "/a//b", "/a/../b", "/{", "/{}", "/{a}{b}", "/x{a}", "/{a...}/b", "/{a}/{a}"} {
-		if err := CheckPath(p); err == nil {
-			t.Errorf("%q is taken", p)
-		} else if strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: more than a line: %v", p, err)
+	const named = ": a named part is written /{name}, or /{name...} at the end; a name has letters, digits and _, and is there once"
+	for p, reason := range map[string]string{
+		"": " does not begin with a slash", "chat": " does not begin with a slash", "http://x/a": " does not begin with a slash",
+		"/a//b": ` is the same as "/a/b": write that`, "/a/../b": ` is the same as "/b": write that`,
+		"/{": named, "/{}": named, "/{a}{b}": named, "/x{a}": named, "/{a...}/b": named, "/{a}/{a}": named, "/{a-b}": named,
+		"/x?y=1": ": a path ends in front of the ?: leave that and what follows it away",
+		"/x#y":   ": a path ends in front of the #: leave that and what follows it away",
+		"/a/*":   ": a * is no pattern here: /a/ is for everything below it, and /a/{name} for one part",
+		"/a b":   ": write %20 instead of ' '", "/\x1b": `: write %1B instead of '\x1b'`,
+	} {
+		if err := CheckPath(p); err == nil || err.Error() != fmt.Sprintf("path %q%s", p, reason) {
+			t.Errorf("%q: %v, want %s", p, err, reason)
 		}
+	}
+	for _, p := range []string{"/", "/{$}", "/{a}/{b...}", "/ä", "/%3F%23%2A%20"} {
+		if err := CheckPath(p); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What cannot be written as it is can be written in another way.
+func TestEscapedCharactersOfPatterns(t *testing.T) {
+	table, err := New([]Route{{Path: "/%3F%2A%20", Handler: http.NotFoundHandler()}, {Path: "/", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if table.ServeHTTP(w, httptest.NewRequest("GET", "/%3f*%20", nil)); w.Code != 404 {
+		t.Error("another route has it")
 	}
 }
 
