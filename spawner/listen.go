@@ -18,7 +18,8 @@ import (
 // A program with a placeholder, "{socket}" (the path of a Unix socket) or "{port}" (a TCP port), in its
 // arguments or environment, [PoolConfig].Env included, makes its socket itself, there. Every other
 // program is given a listening socket: as descriptor 0, the way of FastCGI, or with ListenFDs as
-// descriptor 3. Such a socket stays while its worker is replaced, so that nobody is refused in between.
+// descriptor 3. Such a socket stays while its worker is replaced, so that nobody is refused in between; but connections that
+// a worker has not accepted when it ends are closed where another one does not come at once.
 // Windows programs cannot be given one.
 //
 // What answers at a Path or Port before the pool has started a worker there is adopted: it is used like a worker,

@@ -80,6 +80,29 @@ func (pl *place) bind(fd int, to unix.Sockaddr) (string, error) {
 	return address, nil
 }
 
+// hangUp closes the connections that wait to be accepted when there is no worker to do that: who made them would
+// wait for ever. Of a socket that is shared nobody knows.
+func (pl *place) hangUp() {
+	if pl.l.Shared {
+		return
+	}
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if pl.socket == nil {
+		return
+	}
+	fd := int(pl.socket.Fd())
+	waits := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} // the socket is blocking
+	for range pl.l.Backlog + 1 {
+		if n, err := unix.Poll(waits, 0); n != 1 || err != nil {
+			return
+		}
+		if c, _, err := unix.Accept(fd); err == nil {
+			unix.Close(c)
+		}
+	}
+}
+
 // permit sets mode and owner of the socket file.
 func (pl *place) permit() error {
 	if err := os.Chmod(pl.address, pl.l.Mode); err != nil {

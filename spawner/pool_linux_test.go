@@ -139,6 +139,26 @@ func TestACrashLoopIsBoundedAndEndsByItself(t *testing.T) {
 	ready(t, p, 4)
 }
 
+func TestConnectionsThatNoWorkerAcceptsAreClosed(t *testing.T) {
+	for name, c := range map[string]PoolConfig{
+		"no other worker comes": {Listen: Listen{Network: "unix"}},
+		"the next ones die too": {Listen: Listen{Network: "tcp"}, Scaling: Static, CrashLoop: 3, Backoff: 20 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Program, c.Max, c.MaxSessions = sh("sleep 0.2; exit 1"), 1, 2
+			p := newPool(t, c)
+			w := acquire(t, p)
+			defer w.Release()
+			c := connect(t, w)
+			fmt.Fprintln(c, "hello")
+			c.SetDeadline(time.Now().Add(bound))
+			if n, err := c.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%d bytes, %v", n, err)
+			}
+		})
+	}
+}
+
 func TestAProgramThatCannotBeStartedFailsAtOnce(t *testing.T) {
 	p := newPool(t, PoolConfig{Program: &Program{Path: "/nonexistent/program"}})
 	_, err := p.Acquire(context.Background(), nil)

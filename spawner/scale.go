@@ -311,6 +311,9 @@ func (p *Pool) gone(w *Worker, failure error) {
 		looping = p.failed(w, failure)
 	}
 	p.settle()
+	if p.unhealthy || p.slots[w.slot] == nil && p.c.Scaling != Static { // the next worker there may be long in coming
+		w.place.hangUp()
+	}
 	p.mu.Unlock()
 	if looping {
 		p.c.Log.Error("pool is unhealthy", "worker", w.id, "err", failure)
