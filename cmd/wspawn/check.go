@@ -29,6 +29,7 @@ started. Its exit status is 0 when all is well, with warnings too, and 1 when no
 			}
 			return nil
 		},
+		ValidArgsFunction: tomlFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				if file != "" {

@@ -132,6 +132,9 @@ func rootCommand() *cobra.Command {
 			}
 		}
 	}
+	// What is no command may be the file of a program.
+	root.ValidArgsFunction = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)
+	completeValues(root)
 	return root
 }
 
