@@ -38,8 +38,8 @@ type Endpoint interface {
 type Session interface {
 	// Run does the work until the connection ends, in a goroutine of its own. It
 	// should end the connection itself, with a Close frame that tells why; c is
-	// closed behind it in any case, with 1000 when it returns nil and 1011 when it
-	// returns an error, unless a Close frame was sent before.
+	// closed behind it in any case, with 1000 when it returns nil or how c ended, and
+	// 1011 when it returns another error, unless a Close frame was sent before.
 	//
 	// ctx belongs to all sessions of a Handler. It ends only when a shutdown has
 	// run out of time; then c is cut and Run has to return at once. An orderly
@@ -303,11 +303,9 @@ func (h *Handler) runSession(c *Conn, s Session) (err error) {
 // sayGoodbye ends the connection for a session that did not. On one that has
 // ended it does nothing.
 func sayGoodbye(c *Conn, err error) {
-	var closed *CloseError
-	switch {
-	case err == nil || errors.As(err, &closed):
+	if err == nil || errors.Is(err, c.Err()) {
 		c.Close(CloseNormal, "")
-	default:
+	} else { // it may be how another connection ended
 		c.Close(CloseInternalError, "internal error")
 	}
 }

@@ -276,14 +276,15 @@ func TestSessionsAlwaysSayGoodbye(t *testing.T) {
 		reason string
 		err    string // that onClose gets
 	}{
-		"nil is 1000":         {func(context.Context, *Conn) error { return nil }, CloseNormal, "", ""},
-		"an error is 1011":    {func(context.Context, *Conn) error { return errors.New("secret") }, CloseInternalError, "internal error", "secret"},
-		"a panic is 1011":     {func(context.Context, *Conn) error { panic("secret") }, CloseInternalError, "internal error", "session panicked"},
-		"its own Close wins":  {func(_ context.Context, c *Conn) error { c.WriteClose(4000, "own"); return errors.New("x") }, 4000, "own", "x"},
-		"its own CloseNow":    {func(_ context.Context, c *Conn) error { return c.CloseNow() }, CloseAbnormal, "connection lost", ""},
-		"a dead goroutine":    {func(_ context.Context, c *Conn) error { goexit(); return nil }, CloseAbnormal, "connection lost", ""},
-		"the client's 1000":   {func(ctx context.Context, c *Conn) error { c.WriteMessage(OpText, nil); return untilClosed(ctx, c) }, CloseNormal, "", "closed by peer: 1000"},
-		"written before exit": {func(_ context.Context, c *Conn) error { c.WriteMessage(OpBinary, []byte("last")); return nil }, CloseNormal, "", ""},
+		"nil is 1000":           {func(context.Context, *Conn) error { return nil }, CloseNormal, "", ""},
+		"an error is 1011":      {func(context.Context, *Conn) error { return errors.New("secret") }, CloseInternalError, "internal error", "secret"},
+		"a panic is 1011":       {func(context.Context, *Conn) error { panic("secret") }, CloseInternalError, "internal error", "session panicked"},
+		"another's end is 1011": {func(context.Context, *Conn) error { return &CloseError{Code: CloseAbnormal, Reason: "other"} }, CloseInternalError, "internal error", "closed: 1006 other"},
+		"its own Close wins":    {func(_ context.Context, c *Conn) error { c.WriteClose(4000, "own"); return errors.New("x") }, 4000, "own", "x"},
+		"its own CloseNow":      {func(_ context.Context, c *Conn) error { return c.CloseNow() }, CloseAbnormal, "connection lost", ""},
+		"a dead goroutine":      {func(_ context.Context, c *Conn) error { goexit(); return nil }, CloseAbnormal, "connection lost", ""},
+		"the client's 1000":     {func(ctx context.Context, c *Conn) error { c.WriteMessage(OpText, nil); return untilClosed(ctx, c) }, CloseNormal, "", "closed by peer: 1000"},
+		"written before exit":   {func(_ context.Context, c *Conn) error { c.WriteMessage(OpBinary, []byte("last")); return nil }, CloseNormal, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
