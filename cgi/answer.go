@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,9 +18,6 @@ import (
 	"github.com/wspawn/wspawn/internal/relay"
 	"github.com/wspawn/wspawn/internal/stream"
 )
-
-// hopByHop are fields of a response that describe a connection, which is not that of the client.
-var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
 // backendReader reads the response with a time limit for each piece.
 type backendReader struct {
@@ -84,7 +80,7 @@ func (c *call) interim(r *Response) error {
 	}
 	h := c.w.Header()
 	before := h.Clone()
-	setHeader(h, r.Header)
+	gateway.Copy(h, r.Header)
 	c.patience()
 	c.w.WriteHeader(r.Status)
 	clear(h)
@@ -92,15 +88,6 @@ func (c *call) interim(r *Response) error {
 		h[name] = values
 	}
 	return nil
-}
-
-// setHeader puts the fields of a response into those of the answer.
-func setHeader(h, from http.Header) {
-	for name, values := range from {
-		if !slices.Contains(hopByHop, name) {
-			h[name] = values
-		}
-	}
 }
 
 // patience gives the client its time to take the next piece.
@@ -115,14 +102,10 @@ func (c *call) answer(resp *Response, br *bufio.Reader) error {
 		return err
 	}
 	h := c.w.Header()
-	setHeader(h, resp.Header)
-	if resp.Status == http.StatusUpgradeRequired && len(resp.Header["Upgrade"]) > 0 {
-		h["Upgrade"] = resp.Header["Upgrade"] // RFC 9110, section 15.5.22
-		h.Set("Connection", "Upgrade")
-	}
+	gateway.Copy(h, resp.Header)
+	gateway.Offer(h, c.r, resp.Status, resp.Header["Upgrade"])
 	if c.r.ProtoMajor == 1 && !c.body.settled() {
-		// Where the next request begins is not known before the end of this one.
-		h.Add("Connection", "close")
+		gateway.Last(h)
 	}
 	if file != nil {
 		defer file.Close()
@@ -154,7 +137,8 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 	for left := length; ; {
 		n, err := from.Read(buf[:])
 		piece := buf[:n]
-		if left >= 0 { // what is more than announced has no place in the answer
+		more := left >= 0 && int64(n) > left // than announced: it has no place in the answer
+		if left >= 0 {
 			piece = piece[:min(int64(n), left)]
 			left -= int64(len(piece))
 		}
@@ -165,22 +149,24 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 			}
 		}
 		switch {
-		case errors.Is(err, io.EOF):
-			if left > 0 {
-				c.report(fmt.Errorf("the response is %d bytes too short", left))
-				c.rc.Flush() // what there is
-				return http.ErrAbortHandler
-			}
-			return nil
+		case err != nil && left == 0, errors.Is(err, io.EOF) && left < 0:
+			return nil // complete, however the program ended
 		case err != nil:
+			if errors.Is(err, io.EOF) {
+				err = fmt.Errorf("the response is %d bytes too short", left)
+			}
 			c.report(err)
-			c.rc.Flush()
+			c.rc.Flush() // what there is
 			return http.ErrAbortHandler
-		case len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
+		case more || len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
 			c.patience()
 			if c.rc.Flush() != nil {
 				return gateway.ErrGone
 			}
+		}
+		if more {
+			io.Copy(io.Discard, from) // which must not hold up the answer
+			return nil
 		}
 	}
 }
@@ -219,7 +205,7 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 		rogue = "nobody asked for an upgrade that is allowed here"
 	case !ok:
 		rogue = "it names no protocol"
-	case !stream.Extended(c.r) && !asked(c.in.Header["Upgrade"], protocol):
+	case !c.offered(protocol):
 		rogue = fmt.Sprintf("it switches to %q, which the client did not ask for", clip([]byte(protocol)))
 	}
 	if rogue != "" {
@@ -254,11 +240,10 @@ func (c *call) upgrade(resp *Response, glued []byte) error {
 	return errTunnel
 }
 
-// asked reports whether each protocol of an answer is one that the client offered.
-func asked(offered []string, protocol string) bool {
-	offers := gateway.List(offered)
-	for _, p := range gateway.List([]string{protocol}) {
-		if !gateway.Contains(offers, p) {
+// offered reports whether each protocol of an answer is one that the client offered.
+func (c *call) offered(protocols string) bool {
+	for _, p := range gateway.List([]string{protocols}) {
+		if !gateway.Contains(c.asked, p) {
 			return false
 		}
 	}

@@ -483,3 +483,19 @@ func TestShutdownEndsWhatDoesNotEnd(t *testing.T) {
 		io.ReadAll(c.R) // comes to an end
 	}
 }
+
+// Nothing has been opened yet that could be cut: it is the body that has to be.
+func TestShutdownEndsTheCollectionOfABody(t *testing.T) {
+	g := &cgi.Gateway{Options: cgi.Options{CollectBody: 1 << 20}}
+	c := gatewaytest.Dial(t, gatewaytest.Start(t, g))
+	c.Send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+	for g.Active() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	g.Shutdown(ctx)
+	if r := c.Head(); r.StatusCode != 503 {
+		t.Errorf("answer %d", r.StatusCode)
+	}
+}

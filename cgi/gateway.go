@@ -175,6 +175,7 @@ type call struct {
 	ex   Exchange // nil until opened
 	body *body
 
+	asked  []string // the protocols that the client offers
 	here   *relay.Call
 	cancel context.CancelFunc // ends the exchange
 }
@@ -182,11 +183,13 @@ type call struct {
 // errTunnel: the answer was a tunnel.
 var errTunnel = errors.New("tunnel is over")
 
+func shuttingDown() error { return busy("the server is shutting down", 5*time.Second) }
+
 // ServeHTTP answers one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{g: g, w: w, rc: http.NewResponseController(w), r: r, here: g.calls.Enter()}
 	if c.here == nil {
-		g.refuse(w, r, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second})
+		g.refuse(w, r, shuttingDown())
 		return
 	}
 	defer c.here.Leave()
@@ -213,11 +216,12 @@ func (c *call) prepare() error {
 	if err != nil {
 		return ours(err)
 	}
+	c.asked = asked
 	if g.MaxBody > 0 && r.ContentLength > g.MaxBody {
 		return &GatewayError{Status: http.StatusRequestEntityTooLarge}
 	}
 	if r.ContentLength < 0 {
-		if r, err = g.unknownLength(c.rc, r); err != nil {
+		if r, err = c.unknownLength(r); err != nil {
 			return err
 		}
 	}
@@ -262,7 +266,7 @@ func (c *call) run() (redirect *http.Request, err error) {
 	}
 	defer ex.Close()
 	if c.ex = ex; !c.here.Cut(c.cut) {
-		return nil, &GatewayError{Status: http.StatusServiceUnavailable, Reason: "the server is shutting down", RetryAfter: 5 * time.Second}
+		return nil, shuttingDown()
 	}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

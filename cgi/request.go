@@ -12,7 +12,8 @@ import (
 )
 
 // unknownLength deals with a body of unknown length: it is collected, refused or left as it is.
-func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*http.Request, error) {
+func (c *call) unknownLength(r *http.Request) (*http.Request, error) {
+	g := c.g
 	if g.CollectBody <= 0 {
 		if g.NeedLength {
 			return nil, &GatewayError{Status: http.StatusLengthRequired, Reason: "the length of the request body is needed"}
@@ -25,8 +26,13 @@ func (g *Gateway) unknownLength(rc *http.ResponseController, r *http.Request) (*
 	}
 	var all bytes.Buffer
 	var body gateway.Body
-	body.Init(rc, r, gateway.OrDefault(g.ClientTimeout, DefaultClientTimeout), limit)
-	if _, err := all.ReadFrom(&body); err != nil {
+	body.Init(c.rc, r, gateway.OrDefault(g.ClientTimeout, DefaultClientTimeout), limit)
+	if !c.here.Cut(func() { body.End(false) }) {
+		return nil, shuttingDown()
+	}
+	if _, err := all.ReadFrom(&body); err != nil && body.Err() == nil {
+		return nil, shuttingDown() // it was cut
+	} else if err != nil {
 		return nil, ours(err)
 	}
 	known := *r

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/gatewaytest"
 )
 
 func TestResponsesRecordByRecord(t *testing.T) {
@@ -181,6 +182,21 @@ func TestAuthorizer(t *testing.T) {
 		h.ServeHTTP(w, r)
 		if got := fmt.Sprint(w.Code, " ", w.Body); got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+}
+
+// Who has said how long the body is, and has sent all of it, need not end well.
+func TestACompleteResponseCountsHoweverTheConnectionEnds(t *testing.T) {
+	addr := backendFunc(t, func(_ int, w *wire) {
+		id, _ := w.begin()
+		w.say(out(id, "Content-Length: 2\n\nhi"))
+	})
+	c := gatewaytest.Dial(t, gatewaytest.Start(t, &Endpoint{Client: client(t, &Client{Backends: []string{addr}, NoMultiplex: true})}))
+	for range 2 { // on one connection, which would be cut otherwise
+		c.Send(gatewaytest.Request(""))
+		if body := c.Body(c.Head()); body != "hi" {
+			t.Errorf("%q", body)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -46,12 +47,12 @@ func (e *Error) Text() string {
 // body.
 func (e *Error) Answer(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		// net/http would first wait for the body, which may come late or never.
-		rc := http.NewResponseController(w)
-		rc.EnableFullDuplex()
-		rc.SetReadDeadline(time.Now().Add(DiscardTime))
-		h.Set("Connection", "close")
+	Early(w, r)
+	if r.Header.Get("Upgrade") != "" {
+		h.Set("X-WebSocket-Reject-Reason", e.Text())
+		if r.ProtoMajor == 1 {
+			Last(h)
+		}
 	}
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control"} {
 		h.Del(name)
@@ -61,11 +62,47 @@ func (e *Error) Answer(w http.ResponseWriter, r *http.Request) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", fmt.Sprint(int64(max(1, (e.RetryAfter+time.Second-1)/time.Second))))
 	}
-	if r.Header.Get("Upgrade") != "" {
-		h.Set("X-WebSocket-Reject-Reason", e.Text())
-	}
 	w.WriteHeader(e.Status)
 	fmt.Fprintf(w, "%d %s\n", e.Status, e.Text())
+}
+
+// Early is for answers to r that are given before its body is read, in front of their head: net/http would first wait for
+// the body, which may come late or never.
+func Early(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		rc := http.NewResponseController(w)
+		rc.EnableFullDuplex()
+		rc.SetReadDeadline(time.Now().Add(DiscardTime))
+		Last(w.Header())
+	}
+}
+
+// Last makes an answer of HTTP/1 the last one of its connection. That is for requests behind which the next one cannot
+// be told from something else: the rest of a body, or what a client sent ahead of an upgrade that it did not get. A proxy in front
+// that takes any answer for the upgrade would also let the requests behind it pass without its own checks.
+func Last(h http.Header) {
+	h["Connection"] = append([]string{"close"}, h["Connection"]...) // net/http looks at the first one only
+}
+
+// hopByHop are fields that describe a connection.
+var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// Copy puts the fields of an answer that came on another connection into h, without those that describe that
+// connection.
+func Copy(h, from http.Header) {
+	for name, values := range from {
+		if !slices.Contains(hopByHop, name) {
+			h[name] = values
+		}
+	}
+}
+
+// Offer puts the protocols of a 426 into h, the header of the answer to r (RFC 9110, section 15.5.22). HTTP/2 has no
+// such field, and its clients take an answer with it for a broken one.
+func Offer(h http.Header, r *http.Request, status int, protocols []string) {
+	if status == http.StatusUpgradeRequired && len(protocols) > 0 && r.ProtoMajor == 1 {
+		h["Upgrade"], h["Connection"] = protocols, []string{"Upgrade"}
+	}
 }
 
 // BodyError is what becomes of a request whose body could not be read: an *Error, or ErrGone.

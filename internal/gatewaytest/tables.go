@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/stream"
 )
 
 const (
@@ -59,6 +61,13 @@ func answers(t *testing.T, m Maker) {
 			}
 		})
 	}
+	t.Run("what is more than announced holds nothing up", func(t *testing.T) {
+		c := Dial(t, addr)
+		c.Send(Request(Script("print:Content-Length: 5\n\nhello", "count:100000", "pause:1h")))
+		if body := c.Body(c.Head()); body != "hello" {
+			t.Errorf("body %q", body)
+		}
+	})
 	t.Run("output as it comes, input as it comes", func(t *testing.T) {
 		c := Dial(t, addr)
 		c.Send("POST /?" + Script(ok, "print:first ", "read:3", "echo") + " HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n")
@@ -191,6 +200,7 @@ func responses(t *testing.T, m Maker) {
 		{name: "declined with 426", head: "Status: 426\nUpgrade: websocket\n\n", status: 426},
 	}
 	on, off := Start(t, m(t, cgi.Options{Upgrade: true})), Start(t, m(t, cgi.Options{}))
+	t.Run("over HTTP/2", func(t *testing.T) { responsesOverHTTP2(t, m) })
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			addr := on
@@ -220,5 +230,40 @@ func responses(t *testing.T, m Maker) {
 			c.CloseWrite()
 			c.ExpectEnd()
 		})
+	}
+}
+
+func responsesOverHTTP2(t *testing.T, m Maker) {
+	h := m(t, cgi.Options{Upgrade: true})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/extended" {
+			r = stream.MarkExtended(r) // as who serves HTTP/2 does
+		}
+		h.ServeHTTP(w, r)
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	for _, tt := range []struct {
+		path, head string
+		status     int
+	}{
+		{"/", "Status: 426\nUpgrade: websocket\nConnection: Upgrade\n\n", 426},
+		{"/", "Connection: X\nKeep-Alive: 1\nProxy-Connection: 1\nTransfer-Encoding: chunked\n\n0\n\n", 200},
+		{"/extended", "Status: 101\nUpgrade: foo\n\n", 502},
+	} {
+		r, err := s.Client().Get(s.URL + tt.path + "?" + Script("print:"+tt.head))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != tt.status {
+			t.Errorf("%q: answer %d, want %d", tt.head, r.StatusCode, tt.status)
+		}
+		for _, name := range []string{"Upgrade", "Connection", "Keep-Alive", "Proxy-Connection"} {
+			if v, ok := r.Header[name]; ok {
+				t.Errorf("%q: HTTP/2 has no %s: %q", tt.head, name, v)
+			}
+		}
 	}
 }

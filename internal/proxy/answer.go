@@ -62,13 +62,9 @@ func (a *answer) WriteHeader(status int) {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http must not guess what a backend meant
 	}
-	if status == http.StatusUpgradeRequired && len(a.upgrade) > 0 {
-		h["Upgrade"] = a.upgrade // RFC 9110, section 15.5.22
-		h.Set("Connection", "Upgrade")
-	}
+	gateway.Offer(h, a.c.r, status, a.upgrade)
 	if a.c.body != nil && a.c.r.ProtoMajor == 1 && !a.c.body.settled() {
-		// Where the next request begins is not known before the end of this one.
-		h.Add("Connection", "close")
+		gateway.Last(h)
 	}
 	a.c.w.WriteHeader(status)
 }
