@@ -48,6 +48,7 @@ func TestAnswersOfRawBackends(t *testing.T) {
 			want: "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nContent-Length: 0\r\nDate: x\r\nUpgrade: websocket\r\n\r\n"},
 		{name: "a 101 that nobody asked for", answer: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", want: "HTTP/1.1 502 "},
 		{name: "a 101 without a protocol", config: Config{Upgrade: true}, answer: "HTTP/1.1 101 Switching Protocols\r\n\r\n", want: "HTTP/1.1 502 "},
+		{name: "a status that is none", answer: "HTTP/1.1 099 x\r\nContent-Length: 0\r\n\r\n", want: "HTTP/1.1 502 "},
 		{name: "no HTTP", answer: "hello\n", want: "HTTP/1.1 502 "},
 		{name: "nothing", answer: "", want: "HTTP/1.1 502 "},
 		{name: "half a head", answer: "HTTP/1.1 200 OK\r\nA: b", want: "HTTP/1.1 502 "},
@@ -429,6 +430,24 @@ func TestWhatOthersPutIntoTheAnswer(t *testing.T) {
 	h := c.Head().Header
 	if h.Get("X-Ours") != "1" || h.Get("Link") != "" || len(h["Server"]) != 1 || h.Get("Server") != "inner" {
 		t.Errorf("%v", h)
+	}
+}
+
+func TestHTTP2HasNoUpgradeField(t *testing.T) {
+	s := httptest.NewUnstartedServer(newProxy(t, Config{}, raw(t, func(p *peer) {
+		p.request()
+		io.WriteString(p, "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n")
+	})))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	res, err := s.Client().Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if _, ok := res.Header["Upgrade"]; ok || res.StatusCode != 426 {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
 }
 

@@ -98,7 +98,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.answer.c = c
 	err := c.classify()
 	if err == nil {
-		err = c.checkPath()
+		err = c.check()
 	}
 	ctx := r.Context()
 	if c.upgrade {

@@ -27,14 +27,20 @@ func (c *call) classify() (err error) {
 	return err
 }
 
-// checkPath refuses what has no place at the backends.
-func (c *call) checkPath() error {
+// check refuses what has no place at the backends.
+func (c *call) check() error {
 	path := c.r.URL.Path
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "." || part == ".." {
+	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		// Some backends see two segments in "a\b", and nothing but "a" in "a;b".
+		if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." {
 			// No client sends them by itself, and what they mean to a backend is not what the rules
 			// before this proxy were asked about.
 			return &failure{Status: http.StatusBadRequest, Reason: "dot segments in the path"}
+		}
+	}
+	for name := range c.r.Header {
+		if plain := dashed(name); plain != name && c.r.Header[plain] != nil && !c.p.owns(name) {
+			return &failure{Status: http.StatusBadRequest, Reason: name + " and " + plain + " would be the same for many programs"}
 		}
 	}
 	rest, ok := strings.CutPrefix(path, c.p.c.StripPrefix)
@@ -136,17 +142,27 @@ func (p *Proxy) setLocation(h http.Header, r *http.Request) {
 	h["Location"] = []string{u.String()}
 }
 
-// owns reports whether a field is not the client's to set. A backend may well read "_" as "-".
-func (p *Proxy) owns(name string) bool {
-	if strings.Contains(name, "_") {
-		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+// dashed is a name as backends read it that take "_" for "-".
+func dashed(name string) string {
+	if !strings.Contains(name, "_") {
+		return name
 	}
-	switch name {
+	return textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+}
+
+// owns reports whether a field is not the client's to set.
+func (p *Proxy) owns(name string) bool {
+	plain := dashed(name)
+	switch plain {
 	case "Forwarded", "X-Real-Ip", "Proxy", "Http2-Settings":
 		return true
+	case "Host", "Connection", "Content-Length", "Transfer-Encoding", "Upgrade":
+		if plain != name { // they would speak of our connection to the backend
+			return true
+		}
 	}
-	_, set := p.set[name]
-	return set || strings.HasPrefix(name, "X-Forwarded-")
+	_, set := p.set[plain]
+	return set || strings.HasPrefix(plain, "X-Forwarded-")
 }
 
 // forward tells the backend about the way of the request.

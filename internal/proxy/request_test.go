@@ -135,6 +135,7 @@ func TestWhatBackendsDoNotSee(t *testing.T) {
 		status int
 	}{
 		{"/public/../admin", Config{}, 400}, {"/public/..%2fadmin", Config{}, 400}, {"/%2e%2e/x", Config{}, 400}, {"/.", Config{}, 400},
+		{"/public/..;/admin", Config{}, 400}, {"/public/.;a=b/admin", Config{}, 400}, {"/public/..%5cadmin", Config{}, 400}, {"/public\\..", Config{}, 400},
 		{"/a", Config{StripPrefix: "/b"}, 404}, {"/bb", Config{StripPrefix: "/b"}, 404},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -142,6 +143,40 @@ func TestWhatBackendsDoNotSee(t *testing.T) {
 		if got, status := seen(t, tt.config, r); got != nil || status != tt.status {
 			t.Errorf("%s: %d, want %d", tt.target, status, tt.status)
 		}
+	}
+}
+
+// Backends that read "_" as "-" must not be told by a client what is not the client's to say, or two things at once.
+func TestNamesWithUnderscores(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		want   http.Header // nil: 400
+	}{
+		{"others", http.Header{"X_user": {"a"}}, http.Header{"X_user": {"a"}}},
+		{"of the connection", http.Header{"Content_length": {"9"}, "Transfer_encoding": {"chunked"}, "Connection_": {"b"}}, http.Header{"Connection_": {"b"}}},
+		{"of the proxy", http.Header{"X_forwarded_for": {"a"}, "X_real_ip": {"a"}, "X_set": {"a"}}, http.Header{"X-Set": {"b"}}},
+		{"beside the same with dashes", http.Header{"X_user": {"a"}, "X-User": {"b"}}, nil},
+		{"beside the same of the proxy", http.Header{"X_set": {"a"}, "X-Set": {"a"}}, http.Header{"X-Set": {"b"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header = tt.header
+			c := Config{Forwarding: ForwardDrop}
+			if tt.want["X-Set"] != nil {
+				c.Header = http.Header{"X-Set": {"b"}}
+			}
+			got, status := seen(t, c, r)
+			if got == nil {
+				if tt.want != nil || status != 400 {
+					t.Errorf("answer %d", status)
+				}
+				return
+			}
+			if diff := cmp.Diff(tt.want, got.Header); diff != "" {
+				t.Errorf("fields (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

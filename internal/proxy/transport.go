@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -71,6 +72,10 @@ func (roundTripper) RoundTrip(out *http.Request) (res *http.Response, err error)
 		res, err = c.exchange(out)
 	} else {
 		res, err = c.forward(out)
+	}
+	if err == nil && res.StatusCode < 100 { // for package http it is one
+		res.Body.Close()
+		return nil, fmt.Errorf("answer %03d", res.StatusCode)
 	}
 	if err == nil && res.StatusCode == http.StatusUpgradeRequired {
 		c.answer.upgrade = res.Header["Upgrade"]

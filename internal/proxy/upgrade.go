@@ -129,7 +129,7 @@ func (c *call) readAnswer(far net.Conn, out *http.Request) (*http.Response, *buf
 			}
 			return nil, nil, err
 		}
-		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
+		if res.StatusCode/100 != 1 || res.StatusCode == http.StatusSwitchingProtocols {
 			far.SetDeadline(time.Time{})
 			limited.N = math.MaxInt64
 			return res, br, nil

@@ -154,6 +154,7 @@ func TestAnswersToUpgrades(t *testing.T) {
 		{name: "an ordinary answer", answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", status: 200, body: "ok"},
 		{name: "an ordinary answer up to the end", answer: "HTTP/1.0 200 OK\r\n\r\nok", status: 200, body: "ok"},
 		{name: "the wrong version", answer: "HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n", status: 426},
+		{name: "a status that is none", answer: "HTTP/1.1 099 x\r\n\r\n", status: 502},
 		{name: "nothing", answer: "", status: 502},
 		{name: "half a head", answer: "HTTP/1.1 101 Sw\r\nUpgrade: websocket\r\n", status: 502},
 		{name: "no HTTP", answer: "hello\n", status: 502},
