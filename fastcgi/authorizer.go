@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/gateway"
 )
 
 // An Authorizer is a middleware that asks a backend in the authorizer role
@@ -42,7 +43,7 @@ func (a *Authorizer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *Authorizer) ask(w http.ResponseWriter, r *http.Request) (vars []cgi.Var, ok bool) {
 	list, err := cgi.Variables(r, cgi.Vars{})
 	if err != nil {
-		http.Error(w, "400 "+err.Error(), http.StatusBadRequest)
+		a.refuse(w, r, &gateway.Error{Status: http.StatusBadRequest, Reason: err.Error()})
 		return nil, false
 	}
 	list = slices.DeleteFunc(list, func(v cgi.Var) bool {
@@ -54,7 +55,7 @@ func (a *Authorizer) ask(w http.ResponseWriter, r *http.Request) (vars []cgi.Var
 	})
 	ex, err := a.Client.open(r.Context(), r, RoleAuthorizer, list, false)
 	if err != nil {
-		a.fail(w, err)
+		a.refuse(w, r, err)
 		return nil, false
 	}
 	defer ex.Close()
@@ -65,7 +66,7 @@ func (a *Authorizer) ask(w http.ResponseWriter, r *http.Request) (vars []cgi.Var
 	br := bufio.NewReader(ex)
 	resp, err := cgi.ReadResponse(br, cgi.ResponseOptions{})
 	if err != nil {
-		a.fail(w, err)
+		a.refuse(w, r, err)
 		return nil, false
 	}
 	if resp.Status == http.StatusOK {
@@ -79,28 +80,26 @@ func (a *Authorizer) ask(w http.ResponseWriter, r *http.Request) (vars []cgi.Var
 		return vars, true
 	}
 	if resp.Status == http.StatusSwitchingProtocols {
-		a.fail(w, errors.New("an authorizer cannot switch protocols"))
+		a.refuse(w, r, errors.New("an authorizer cannot switch protocols"))
 		return nil, false
 	}
-	for name, values := range resp.Header {
-		switch name {
-		case "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		default:
-			w.Header()[name] = values
-		}
-	}
+	gateway.Copy(w.Header(), resp.Header)
+	gateway.Early(w, r)
 	w.WriteHeader(resp.Status)
 	io.Copy(w, resp.Body)
 	return nil, false
 }
 
-func (a *Authorizer) fail(w http.ResponseWriter, err error) {
-	status := http.StatusBadGateway
-	if e, ok := errors.AsType[*cgi.GatewayError](err); ok {
-		status = e.Status
+// refuse answers for a backend that has not answered.
+func (a *Authorizer) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := err.(*gateway.Error)
+	if theirs, is := errors.AsType[*cgi.GatewayError](err); is {
+		e = (*gateway.Error)(theirs)
+	} else if !ok {
+		e = &gateway.Error{Status: http.StatusBadGateway, Err: err}
 	}
-	if a.Client.Log != nil {
-		a.Client.Log.Warn("authorizer failed", "status", status, "err", err)
+	if a.Client.Log != nil && e.Status >= 500 {
+		a.Client.Log.Warn("authorizer failed", "status", e.Status, "err", err)
 	}
-	http.Error(w, http.StatusText(status), status)
+	e.Answer(w, r)
 }

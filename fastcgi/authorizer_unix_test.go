@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/gatewaytest"
 	"github.com/wspawn/wspawn/scgi"
 	"github.com/wspawn/wspawn/spawner"
 )
@@ -109,5 +110,27 @@ func TestWhatAnAuthorizerSaysReachesAllGateways(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who is refused need not send a body first.
+func TestAnAuthorizerDoesNotWaitForTheBody(t *testing.T) {
+	says := client(t, &Client{Backends: []string{serve(t, &Server{
+		Handler:    http.NotFoundHandler(),
+		Authorizer: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) }),
+	})}})
+	nobody := client(t, &Client{Backends: []string{"unix:" + filepath.Join(t.TempDir(), "none")}})
+	for _, tt := range []struct {
+		client *Client
+		lines  string
+		status int
+	}{
+		{says, "", 403}, {nobody, "", 503}, {says, "X-A: 1\r\nX_A: 2\r\n", 400},
+	} {
+		c := gatewaytest.Dial(t, gatewaytest.Start(t, &Authorizer{Client: tt.client}))
+		c.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n" + tt.lines + "\r\n")
+		if r := c.Head(); r.StatusCode != tt.status || !r.Close || tt.status == 503 && r.Header.Get("Retry-After") == "" {
+			t.Errorf("answer %d %v, want %d", r.StatusCode, r.Header, tt.status)
+		}
 	}
 }

@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"cgi":              {"spawner", "internal/gateway", "internal/stream", "internal/relay", "internal/scripts", "internal/rawio"},
 	"scgi":             {"cgi", "internal/rawio", "internal/backend"},
 	"internal/cgirun":  {"cgi", "spawner", "internal/rawio", "internal/stale"},
-	"fastcgi":          {"cgi", "internal/rawio", "internal/backend"},
+	"fastcgi":          {"cgi", "internal/rawio", "internal/backend", "internal/gateway"},
 
 	"wsframe": {"internal/stream", "internal/rawio", "internal/inflate"},
 	"spawner": {"internal/rawio"},
