@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -57,15 +58,10 @@ func (p *problems) addf(setting, format string, args ...any) {
 // *multierror.Error of *[Problem], or nil.
 func (c *Config) Check() error {
 	var p problems
+	checkNumbers(&p, "", reflect.ValueOf(c).Elem())
 	c.checkListeners(&p)
 	_, err := Headers(c.Headers)
 	p.add("headers", err)
-	if c.MaxProcesses < 0 {
-		p.addf("max_processes", "negative limit")
-	}
-	if c.StartRate < 0 {
-		p.addf("start_rate", "negative limit")
-	}
 	_, err = hostname.New(hostname.Config{Names: c.Hosts})
 	p.add("hosts", err)
 	_, err = clientip.ParsePeers(c.Client.TrustedProxies)
@@ -78,9 +74,6 @@ func (c *Config) Check() error {
 	if name := c.Client.HostHeader; name != "" && !token(name) {
 		p.addf("client.host_header", "%q is not the name of a header", name)
 	}
-	if l := c.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.Waiting < 0 || l.Requests < 0 || l.RequestsPerAddress < 0 {
-		p.addf("limits", "negative limit")
-	}
 	for _, name := range keys(c.Program) {
 		c.Program[name].check(&p, join("program", name))
 	}
@@ -92,6 +85,41 @@ func (c *Config) Check() error {
 	}
 	c.checkRoutes(&p)
 	return p.all.ErrorOrNil()
+}
+
+// checkNumbers finds those that are less than their least value, which is 0 where the tag "min" says nothing else.
+func checkNumbers(p *problems, path string, table reflect.Value) {
+	for _, f := range fields(table.Type()) {
+		setting := strings.TrimPrefix(path+"."+f.key, ".")
+		switch v := table.FieldByIndex(f.index); v.Kind() {
+		case reflect.Int:
+			if v.Int() < int64(f.min) {
+				p.addf(setting, "%d is less than %d", v.Int(), f.min)
+			}
+		case reflect.Float64:
+			if !(v.Float() >= float64(f.min)) { // it may be no number at all
+				p.addf(setting, "%v is less than %d", v.Float(), f.min)
+			}
+		case reflect.Struct:
+			checkNumbers(p, setting, v)
+		case reflect.Pointer:
+			if !v.IsNil() {
+				checkNumbers(p, setting, v.Elem())
+			}
+		case reflect.Slice:
+			if v.Type().Elem().Kind() == reflect.Pointer {
+				for i := range v.Len() {
+					checkNumbers(p, fmt.Sprintf("%s[%d]", setting, i), v.Index(i).Elem())
+				}
+			}
+		case reflect.Map:
+			if v.Type().Elem().Kind() == reflect.Pointer {
+				for _, name := range sorted(v) {
+					checkNumbers(p, join(setting, name), v.MapIndex(reflect.ValueOf(name)).Elem())
+				}
+			}
+		}
+	}
 }
 
 // keys returns the names in a table, in order.
@@ -194,21 +222,12 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	if r.Console == "on" && !r.speaks() {
 		p.addf(at+".console", "there is no WebSocket to try: the service needs upgrade or a framing")
 	}
-	if l := r.Limits; l.Sessions < 0 || l.SessionsPerAddress < 0 || l.Rate < 0 || l.RatePerAddress < 0 || l.SessionsPerUser < 0 {
-		p.addf(at+".limits", "negative limit")
-	}
 	if r.Limits.SessionsPerUser > 0 && r.Auth == nil {
 		p.addf(at+".limits.sessions_per_user", "nobody has a name without [route.auth]")
-	}
-	if r.WebSocket.MaxFragments < 0 {
-		p.addf(at+".websocket.max_fragments", "negative limit")
 	}
 	own, framings := r.framings()
 	if r.WebSocket.FragmentSize > 0 && slices.Contains(framings, framing.Frames.String()) {
 		p.addf(at+".websocket.fragment_size", "excludes the framing frames, where each frame is sent as it is")
-	}
-	if r.WebSocket.MessageRate < 0 {
-		p.addf(at+".websocket.message_rate", "negative limit")
 	}
 	if r.Auth != nil {
 		r.Auth.check(c, p, at+".auth")
@@ -229,8 +248,8 @@ func (r *Route) check(c *Config, p *problems, at string) {
 		}
 	}
 	if z := r.WebSocket.Compression; z != nil {
-		if z.Level < 1 || z.Level > 9 {
-			p.addf(at+".websocket.compression.level", "%d is not from 1 to 9", z.Level)
+		if z.Level > 9 {
+			p.addf(at+".websocket.compression.level", "%d is more than 9", z.Level)
 		}
 		if z.Window > 32<<10 {
 			p.addf(at+".websocket.compression.window", "%s is more than 32K", z.Window)
@@ -278,15 +297,9 @@ func (b *Backends) check(c *Config, p *problems, at string) {
 	for i, s := range b.Server {
 		_, err := backend.ParseAddress(s.Address)
 		p.add(fmt.Sprintf("%s.server[%d].address", at, i), err)
-		if s.Weight < 1 {
-			p.addf(fmt.Sprintf("%s.server[%d].weight", at, i), "%d is less than 1", s.Weight)
-		}
 	}
 	if named := b.Balance == "header" || b.Balance == "cookie"; named != (b.HashName != "") {
 		p.addf(at+".hash_name", "the balance header or cookie needs it, and no other")
-	}
-	if b.MaxSessions < 0 || b.Retries < 0 || b.MaxQueue < 0 {
-		p.addf(at, "negative limit")
 	}
 }
 

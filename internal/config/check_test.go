@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,8 +141,20 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"permissions of TCP", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
 		{"a limit of users whom nobody knows", func(c *Config) { c.Route[0].Limits.SessionsPerUser = 1 }, []string{"route[0].limits.sessions_per_user: nobody has a name"}},
 		{"a header with the host that is none", func(c *Config) { c.Client.HostHeader = "X Host" }, []string{`client.host_header: "X Host" is not`}},
-		{"negative limits of users", func(c *Config) { c.Route[0].Limits.SessionsPerUser = -1 }, []string{"route[0].limits: negative"}},
-		{"negative limits", func(c *Config) { c.MaxProcesses, c.StartRate = -1, -1 }, []string{"max_processes: negative", "start_rate: negative"}},
+		{"negative limits of users", func(c *Config) { c.Route[0].Limits.SessionsPerUser = -1 }, []string{"route[0].limits.sessions_per_user: -1 is less than 0"}},
+		{"numbers that are too small", func(c *Config) {
+			c.MaxProcesses, c.StartRate = -1, math.NaN()
+			c.Program["p"].Nice = -20
+			c.Pool["l"].MaxQueue, c.Backends["b"].Retries = -2, -3
+			c.Backends["b"].Server = []*Server{{Address: "a:1", Weight: 1, MaxSessions: -4}}
+			c.Route[0].WebSocket.MaxFragments = -5
+			c.Route[0].WebSocket.Compression = New[Compression]()
+			c.Route[0].WebSocket.Compression.Level = 0
+		}, []string{
+			"max_processes: -1 is less than 0", "start_rate: NaN is less than 0", "pool.l.max_queue: -2 is less than 0",
+			"backends.b.server[0].max_sessions: -4 is less than 0", "backends.b.retries: -3 is less than 0",
+			"route[0].websocket.max_fragments: -5 is less than 0", "route[0].websocket.compression.level: 0 is less than 1",
+		}},
 
 		{"limits of a program", func(c *Config) { c.Program["p"].Limits = map[string]string{"x": "1"} }, []string{`program.p.limits: unknown limit "x"`}},
 		{"a limit that is no number", func(c *Config) { c.Program["p"].Limits = map[string]string{"as": "big"} }, []string{`program.p.limits: as = "big" is not SOFT`}},

@@ -223,7 +223,7 @@ type Program struct {
 	Umask Mode `toml:"umask"`
 
 	// Priority, -20 (first) to 19 (last).
-	Nice int `toml:"nice"`
+	Nice int `toml:"nice" min:"-20"`
 
 	// Resource limits, as `nofile = "64"` or `as = "512M:unlimited"` (soft:hard).
 	Limits map[string]string `toml:"limits"`
@@ -261,7 +261,7 @@ type Pool struct {
 	Min int `toml:"min" default:"1"`
 
 	// Processes that may be there at most, those that are being stopped included.
-	Max int `toml:"max" default:"4"`
+	Max int `toml:"max" default:"4" min:"1"`
 
 	// Processes without work that there should at least be, with dynamic.
 	MinSpare int `toml:"min_spare" default:"1"`
@@ -364,7 +364,7 @@ type Server struct {
 	Address string `toml:"address" required:"true"`
 
 	// Its share, against that of the others.
-	Weight int `toml:"weight" default:"1"`
+	Weight int `toml:"weight" default:"1" min:"1"`
 
 	// Use it only when none of the others works.
 	Backup bool `toml:"backup"`

@@ -97,9 +97,6 @@ func (s *Stdio) check(c *Config, r *Route, p *problems, at string) {
 	if s.Watch && s.Programs != "" {
 		p.addf(at+".watch", "needs a program to watch; with a directory of programs each connection starts the newest anyway")
 	}
-	if s.Spare < 0 {
-		p.addf(at+".spare", "negative number")
-	}
 	if s.Spare > 0 && s.Programs != "" {
 		p.addf(at+".spare", "needs one program: which one of a directory will be asked for is not known")
 	}
@@ -241,9 +238,6 @@ func (g *CGI) check(c *Config, r *Route, p *problems, at string) {
 			p.add(setting, err)
 		}
 	}
-	if g.MaxProcesses < 0 || g.MaxQueue < 0 {
-		p.addf(at, "negative limit")
-	}
 	g.Responder.check(p, at)
 }
 
@@ -273,9 +267,6 @@ func (f *FastCGI) check(c *Config, p *problems, at string) {
 	}
 	if f.Authorizer != nil {
 		f.Authorizer.check(c, p, at+".authorizer")
-	}
-	if f.MaxConns < 0 {
-		p.addf(at+".max_conns", "negative limit")
 	}
 	checkTerminated(p, at, &f.Terminated, &f.Responder)
 }
@@ -338,7 +329,7 @@ func (t *Tunnel) Options() (*framing.Options, error) {
 }
 
 func (t *Tunnel) check(c *Config, p *problems, at string) {
-	if t.ProxyProtocol < 0 || t.ProxyProtocol > 2 {
+	if t.ProxyProtocol > 2 {
 		p.addf(at+".proxy_protocol", "there is no version %d: use 1 or 2, or 0 for none", t.ProxyProtocol)
 	}
 	o, err := t.Options()

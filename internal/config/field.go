@@ -19,6 +19,7 @@ type field struct {
 	def      string // "" = none
 	enum     []string
 	required bool
+	min      int // of a number
 }
 
 // fields returns the keys of a table, those of embedded structs among them, in the order of the source.
@@ -34,6 +35,9 @@ func fields(t reflect.Type) []field {
 			continue
 		}
 		this := field{key: f.Tag.Get("toml"), owner: t, name: f.Name, typ: f.Type, index: f.Index, def: f.Tag.Get("default"), required: f.Tag.Get("required") == "true"}
+		if least := f.Tag.Get("min"); least != "" {
+			this.min, _ = strconv.Atoi(least)
+		}
 		if enum := f.Tag.Get("enum"); enum != "" {
 			this.enum = strings.Split(enum, ",")
 		}

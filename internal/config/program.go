@@ -173,9 +173,6 @@ func (l *Pool) check(c *Config, p *problems, at string) {
 	} else {
 		p.add(at+".command", look(command))
 	}
-	if l.Max < 1 {
-		p.addf(at+".max", "%d is less than 1", l.Max)
-	}
 	if l.Scaling == "dynamic" {
 		switch {
 		case l.Min > l.Max:
@@ -185,9 +182,6 @@ func (l *Pool) check(c *Config, p *problems, at string) {
 		case l.MinSpare > l.Max:
 			p.addf(at+".min_spare", "%d is more than max = %d", l.MinSpare, l.Max)
 		}
-	}
-	if l.Min < 0 || l.MinSpare < 0 || l.MaxSpare < 0 || l.MaxSessions < 0 || l.RecycleSessions < 0 || l.MaxQueue < 0 {
-		p.addf(at, "negative limit")
 	}
 	if l.Address != "" {
 		p.add(at+".address", CheckAddress(l.Address))

@@ -131,7 +131,7 @@ type WebSocket struct {
 // Compression is permessage-deflate (RFC 7692).
 type Compression struct {
 	// From 1, fast, to 9, small.
-	Level int `toml:"level" default:"1"`
+	Level int `toml:"level" default:"1" min:"1"`
 
 	// Bytes of earlier messages that later ones may refer to, up to 32K, which each connection holds in memory; 0 is none.
 	Window Size `toml:"window"`
