@@ -116,17 +116,8 @@ func (c *Conn) sendCompressed(f Frame) (sent bool, err error) {
 	return true, c.writeFrames(out)
 }
 
-func (c *Conn) writeFrames(frames []byte) error {
-	c.writing.Lock()
-	err := c.write(frames)
-	c.unlockWriting()
-	return err
-}
-
-// recode is WriteEncoded with compression.
+// recode is WriteEncoded with compression. It needs sending.
 func (c *Conn) recode(frames []byte) error {
-	c.sending.Lock()
-	defer c.sending.Unlock()
 	buf := rawio.GetBuffer()
 	defer rawio.PutBuffer(buf)
 	out := buf[:0]

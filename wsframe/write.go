@@ -12,13 +12,20 @@ import (
 
 // WriteEncoded writes frames that [AppendFrame], [AppendHeader] or [PutHeader] have encoded, in one
 // write. The caller answers for what they are: whole messages, or it is the only one to write data.
+// They wait for the end of a message that another goroutine is writing.
 //
 // On a connection with compression, the messages are compressed on the way, under the same rules as
 // those of [Conn.WriteMessage]; frames with RSV1 are sent as they are.
 func (c *Conn) WriteEncoded(frames []byte) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	if c.deflate != nil {
 		return c.recode(frames)
 	}
+	return c.writeFrames(frames)
+}
+
+func (c *Conn) writeFrames(frames []byte) error {
 	c.writing.Lock()
 	err := c.write(frames)
 	c.unlockWriting()

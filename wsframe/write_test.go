@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wspawn/wspawn/internal/rawio"
 )
@@ -312,4 +313,28 @@ func TestWriteEncoded(t *testing.T) {
 		}
 		p.wantClose(1005)
 	})
+}
+
+func TestWriteEncodedWaitsForTheEndOfAMessage(t *testing.T) {
+	c, p := peerOf(t, Server, nil)
+	w, err := c.NextWriter(OpBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := x(32 << 10)
+	io.WriteString(w, half+"rest")
+	p.want(wireBin, half)
+	written := make(chan error, 1)
+	go func() {
+		written <- c.WriteEncoded(AppendFrame(nil, Server, Frame{Fin: true, Op: OpText, Payload: []byte("news")}))
+	}()
+	time.Sleep(20 * time.Millisecond) // for a write that does not wait
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	p.want(fin|wireCont, "rest")
+	p.want(fin|wireText, "news")
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
 }
