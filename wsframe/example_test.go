@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -183,4 +184,122 @@ func ExampleConn_NextWriter() {
 	fmt.Println(<-received)
 	// Output:
 	// 200000 bytes, <nil>
+}
+
+// What a client can ask for, and how it learns that it was refused.
+func ExampleDial() {
+	server := httptest.NewServer(&wsframe.Handler{Endpoint: clerk{}, Select: wsframe.Prefer("v2", "v1")})
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+
+	o := &wsframe.DialOptions{
+		Protocols: []string{"v1", "v2"}, // the best first
+		Header:    http.Header{"Authorization": {"Bearer abc"}},
+		Options:   wsframe.Options{MaxMessage: 64 << 10},
+	}
+	_, resp, err := wsframe.Dial(ctx, server.URL, o)
+	var status *wsframe.StatusError
+	if errors.As(err, &status) {
+		body, _ := io.ReadAll(resp.Body)
+		fmt.Printf("%d %q\n", status.Status, body)
+	}
+
+	c, _, err := wsframe.Dial(ctx, server.URL+"?name=Ada", o)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close(wsframe.CloseNormal, "")
+	fmt.Println(c.Subprotocol())
+	// Output:
+	// 403 "who are you?\n"
+	// v1
+}
+
+// Refusals of an AllowOrigin hook and of an Endpoint are answers of HTTP, with any status, header and body.
+func ExampleReject() {
+	busy := wsframe.Reject(http.StatusServiceUnavailable, "all tables are taken").RetryAfter(time.Minute)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wsframe.Accept(w, r, &wsframe.AcceptOptions{AllowOrigin: func(*wsframe.Request) error { return busy }})
+	}))
+	defer server.Close()
+
+	_, resp, err := wsframe.Dial(context.Background(), server.URL, nil)
+	var status *wsframe.StatusError
+	if errors.As(err, &status) {
+		fmt.Println(status, "- again in", resp.Header.Get("Retry-After"), "s")
+	}
+	// Output:
+	// server answered 503 Service Unavailable: all tables are taken - again in 60 s
+}
+
+// Both ends have to want compression; nothing else changes for them.
+func ExampleCompression() {
+	// Messages may refer to the 4096 bytes before them, in both directions.
+	compression := &wsframe.Compression{Window: 4096, PeerWindow: 4096}
+	h := &wsframe.Handler{Endpoint: clerk{}}
+	h.Options.Compression = compression
+	server := httptest.NewServer(h)
+	defer server.Close()
+	defer h.Shutdown(context.Background())
+
+	o := new(wsframe.DialOptions)
+	o.Compression = compression
+	c, _, err := wsframe.Dial(context.Background(), server.URL+"?name="+strings.Repeat("Ada", 1000), o)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close(wsframe.CloseNormal, "")
+	fmt.Println(c.Extensions())
+	_, message, err := c.ReadMessage(nil)
+	fmt.Println(len(message), err)
+	// Output:
+	// permessage-deflate; server_max_window_bits=12; client_max_window_bits=12
+	// 3007 <nil>
+}
+
+// A broadcast encodes its message once; a connection with compression compresses it for itself. A client that
+// does not read holds up the write to it, so where that can be, each write wants a goroutine.
+func ExampleHandler_Conns() {
+	h := &wsframe.Handler{Endpoint: waiting{}}
+	server := httptest.NewServer(h)
+	defer server.Close()
+
+	var clients []*wsframe.Conn
+	for range 3 {
+		c, _, err := wsframe.Dial(context.Background(), server.URL, nil)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer c.Close(wsframe.CloseNormal, "")
+		c.ReadMessage(nil) // the session has begun
+		clients = append(clients, c)
+	}
+	frame := wsframe.AppendFrame(nil, wsframe.Server, wsframe.Frame{Fin: true, Op: wsframe.OpText, Payload: []byte("news")})
+	for c := range h.Conns() {
+		c.WriteEncoded(frame)
+	}
+	for _, c := range clients {
+		_, message, err := c.ReadMessage(nil)
+		fmt.Println(string(message), err)
+	}
+	// Output:
+	// news <nil>
+	// news <nil>
+	// news <nil>
+}
+
+// waiting is an Endpoint whose sessions greet, and wait until the client leaves.
+type waiting struct{}
+
+func (waiting) Open(context.Context, *wsframe.Request) (wsframe.Session, error) {
+	return waiting{}, nil
+}
+func (waiting) Abort() {}
+func (waiting) Run(ctx context.Context, c *wsframe.Conn) error {
+	c.WriteMessage(wsframe.OpText, []byte("welcome"))
+	return c.Receive(func(b *wsframe.Batch) error { return nil })
 }
