@@ -20,7 +20,8 @@ import (
 type ForwardConfig struct {
 	// URL is asked with a GET request that has the header of the client's request, less what belongs to the connection
 	// and the WebSocket handshake, and X-Forwarded-Method, -Proto, -Host, -Uri and -For. Status 2xx lets the
-	// client pass, until X-Auth-Expires of the answer if that is there: seconds since 1970, or RFC 3339. Required.
+	// client pass, until X-Auth-Expires of the answer if that is there: seconds since 1970, or RFC 3339. Status 401 or 403 counts as
+	// a failure of the address when there is an Authorization header, and when the answer has X-Auth-Failed: true. Required.
 	URL string
 	// Vars says which header fields of the answer become which variables, as {"Remote-Email": "REMOTE_EMAIL"}. What is
 	// REMOTE_USER is the name of the user. Nil: Remote-User becomes REMOTE_USER.
@@ -152,7 +153,7 @@ func (f *Forward) refusal(r *http.Request, res *http.Response) *Refusal {
 	e := &Refusal{Status: res.StatusCode, Reason: "not allowed", Err: fmt.Errorf("authentication server: %s", res.Status), Header: make(http.Header)}
 	switch res.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		e.Wrong = r.Header.Get("Authorization") != ""
+		e.Wrong = r.Header.Get("Authorization") != "" || strings.EqualFold(res.Header.Get("X-Auth-Failed"), "true")
 	case http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusTooManyRequests:
 	default:
 		e.Status = http.StatusForbidden

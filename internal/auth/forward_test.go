@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/limit"
 )
 
 func tlsConfig(c *http.Client) *tls.Config { return c.Transport.(*http.Transport).TLSClientConfig }
@@ -131,6 +133,23 @@ func TestForwardConfigurations(t *testing.T) {
 	} {
 		if _, err := NewForward(c); err == nil {
 			t.Errorf("no error for %+v", c)
+		}
+	}
+}
+
+// Guesses that are in a query or a cookie are known to the server alone.
+func TestForwardSaysWhatIsAGuess(t *testing.T) {
+	for said, counts := range map[string]bool{"": false, "true": true, "false": false} {
+		g := asker(t, ForwardConfig{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Auth-Failed", said)
+			w.WriteHeader(http.StatusForbidden)
+		})
+		g.Failures = &limit.Failures{Burst: 2}
+		for range 2 {
+			g.refuses(t, g.ask("/?guess"), 403, "")
+		}
+		if res := g.ask("/?guess"); (res.StatusCode == 429) != counts {
+			t.Errorf("%q: status %d", said, res.StatusCode)
 		}
 	}
 }

@@ -31,6 +31,8 @@ import (
 //	Status: 401                   400 to 499, for the exit statuses other than 0
 //	WWW-Authenticate: Basic       for the client, likewise
 //	Reason: no such user          for the client, likewise
+//	Failed: true                  the client has tried something wrong, which counts for its address. Without this line, and
+//	                              when it is false, it counts when there is an Authorization header
 type Hook struct {
 	// Spawner starts the program. Required.
 	Spawner *spawner.Spawner
@@ -97,7 +99,7 @@ func (h *Hook) Authenticate(r *http.Request) (*Identity, error) {
 		return id, nil
 	}
 	refusal.Err = fmt.Errorf("authentication hook: %v", state)
-	refusal.Wrong = r.Header.Get("Authorization") != ""
+	refusal.Wrong = refusal.Wrong || r.Header.Get("Authorization") != ""
 	return nil, refusal
 }
 
@@ -199,6 +201,8 @@ func parseAnswer(output string) (*Identity, *Refusal, error) {
 			refusal.Header.Add("WWW-Authenticate", value)
 		case strings.EqualFold(name, "Reason"):
 			refusal.Reason = value
+		case strings.EqualFold(name, "Failed"):
+			refusal.Wrong = strings.EqualFold(value, "true")
 		}
 	}
 	return id, refusal, nil

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/spawner"
 )
 
@@ -174,5 +175,19 @@ func TestHooksTakeTurns(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Guesses that are in a query or a cookie are known to the hook alone.
+func TestHooksSayWhatIsAGuess(t *testing.T) {
+	for script, counts := range map[string]bool{"exit 1": false, "echo failed: TRUE; exit 1": true, "echo Failed: false; exit 1": false} {
+		g := hook(t, script, Hook{})
+		g.Failures = &limit.Failures{Burst: 2}
+		for range 2 {
+			g.refuses(t, g.ask("/?guess"), 403, "not allowed")
+		}
+		if res := g.ask("/?guess"); (res.StatusCode == 429) != counts {
+			t.Errorf("%s: status %d", script, res.StatusCode)
+		}
 	}
 }

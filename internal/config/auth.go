@@ -50,6 +50,9 @@ type JWT struct {
 	// By how much clocks may differ.
 	Leeway Duration `toml:"leeway" default:"30s"`
 
+	// Accept tokens without an expiry, too: they are good as long as their key is.
+	Forever bool `toml:"forever"`
+
 	// Take the token from a cookie of this name, too.
 	Cookie string `toml:"cookie"`
 
@@ -79,7 +82,8 @@ type AuthCertificate struct {
 // AuthForward asks another server: status 2xx lets the client in. When it cannot be asked, nobody comes in.
 type AuthForward struct {
 	// It is asked with a GET that has the header of the client's request, and X-Forwarded-Method, -Proto, -Host, -Uri and -For. Its answer
-	// may say when the login ends, in X-Auth-Expires: seconds since 1970, or as 2030-12-31T23:59:59Z.
+	// may say when the login ends, in X-Auth-Expires: seconds since 1970, or as 2030-12-31T23:59:59Z. A refusal counts as a failed attempt
+	// of the address when the client has sent an Authorization header, and with `X-Auth-Failed: true` in any case.
 	URL string `toml:"url" required:"true"`
 
 	// Headers of its answer that become variables. Without this key, Remote-User becomes REMOTE_USER.
@@ -100,6 +104,7 @@ type AuthForward struct {
 // `Set-Cookie: name=value` and `Header-NAME: value` are for the client, with the answer that opens a WebSocket or any other, as
 // `answer_headers` of forward. `Protocol: NAME` chooses the subprotocol; a client that does not ask for it gets 500. A client that
 // is refused gets these headers as well, with `Status: 401` (400 to 499; else 403) and `Reason: TEXT`.
+// That counts as a failed attempt of the address when the client has sent an Authorization header, and with `Failed: true` in any case.
 type AuthHook struct {
 	// The name of a `[program.NAME]`.
 	Program string `toml:"program"`

@@ -144,12 +144,28 @@ func known[T any](p *problems, setting, table, name string, m map[string]T) {
 	p.addf(setting, "there is no [%s.%s]: there is %s", table, join("", name), strings.Join(keys(m), ", "))
 }
 
-// Title is what the log calls the route.
+// Title is what people call the route.
 func (r *Route) Title() string {
 	if r.Name != "" {
 		return r.Name
 	}
-	return strings.Join(r.Host, ",") + r.Path
+	// What follows tells it from others of the same path.
+	title := strings.Join(r.Host, ",") + r.Path
+	if len(r.Suffix) > 0 {
+		title += "*" + strings.Join(r.Suffix, ",*")
+	}
+	if len(r.Methods) > 0 {
+		title = strings.Join(r.Methods, ",") + " " + title
+	}
+	return title
+}
+
+// Label is what the log and the counters call the route: no other one, on whatever listener, unless both have one name.
+func (r *Route) Label() string {
+	if r.Name != "" || len(r.Listeners) == 0 {
+		return r.Title()
+	}
+	return r.Title() + " on " + strings.Join(r.Listeners, ",")
 }
 
 // endpoints returns the keys of those that are there, files excepted.

@@ -281,6 +281,14 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				r.Proxy.Servers, r.Proxy.StripPrefix, r.Proxy.RequestHeaders = []string{"x"}, "app/", []string{"x"}
 			})
 		}, []string{"route[0].proxy.servers: ", "route[0].proxy.strip_prefix: ", "route[0].proxy.request_headers: "}},
+		{"a header for users whom nobody knows", func(c *Config) {
+			add(c, func(r *Route) {
+				r.Path, r.Stdio, r.Proxy = "/a", nil, &Proxy{Target: Target{Servers: []string{"h:1"}}, UserHeader: "X-User"}
+			})
+			add(c, func(r *Route) {
+				r.Path, r.Stdio, r.Proxy = "/b", nil, &Proxy{Target: Target{Servers: []string{"h:1"}}, UserHeader: "Upgrade"}
+			})
+		}, []string{"route[1].proxy.user_header: nobody has a name", `route[2].proxy.user_header: "Upgrade" is no header`}},
 		{"three at once", func(c *Config) {
 			c.MaxProcesses = -1
 			c.Program["p"].Nice = 99
@@ -364,5 +372,21 @@ func TestCommandsAreNotRelativeToTheDirectoryOfTheProgram(t *testing.T) {
 	}
 	if p, err := c.Program["p"].Run([]string{"cat"}); err != nil || p.Path != "cat" {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// Routes that differ are different in the log and in the counters.
+func TestLabelsOfRoutes(t *testing.T) {
+	for want, r := range map[string]Route{
+		"/":             {Path: "/"},
+		"a.test,b/x":    {Path: "/x", Host: []string{"a.test", "b"}},
+		"/*.php,*.inc":  {Path: "/", Suffix: []string{".php", ".inc"}},
+		"GET,HEAD /x":   {Path: "/x", Methods: []string{"GET", "HEAD"}},
+		"/x on unix:/y": {Path: "/x", Listeners: []string{"unix:/y"}},
+		"name":          {Path: "/x", Name: "name", Listeners: []string{"unix:/y"}},
+	} {
+		if got := r.Label(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

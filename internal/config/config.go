@@ -57,7 +57,7 @@ type Log struct {
 // removed, and never reaches a program.
 type Client struct {
 	// The proxies that are believed: addresses, networks as `192.0.2.0/24`, patterns as `198.51.100.*`, or the words loopback,
-	// private and unix.
+	// private and unix. Programs find the client in REMOTE_ADDR and the proxy in PEER_ADDR and PEER_PORT.
 	TrustedProxies []string `toml:"trusted_proxies"`
 
 	// Headers that name the client; the first one that is there counts. Without this key it is X-Forwarded-For.

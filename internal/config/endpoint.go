@@ -12,6 +12,7 @@ import (
 	"github.com/wspawn/wspawn/internal/framing"
 	"github.com/wspawn/wspawn/internal/route"
 	"github.com/wspawn/wspawn/internal/stdio"
+	"github.com/wspawn/wspawn/internal/stream"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -39,6 +40,13 @@ func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 		}
 		_, err := Headers(r.Proxy.RequestHeaders)
 		p.add(at+".proxy.request_headers", err)
+		switch name := r.Proxy.UserHeader; {
+		case name == "":
+		case !token(name) || stream.Reserved(name):
+			p.addf(at+".proxy.user_header", "%q is no header for a name, as X-Remote-User", name)
+		case r.Auth == nil:
+			p.addf(at+".proxy.user_header", "nobody has a name without [route.auth]")
+		}
 	}
 	if f := r.Files; f != nil {
 		err := directory(f.Root)

@@ -4,7 +4,7 @@ package config
 // that match the same requests are refused. It has one of stdio, cgi, scgi, uwsgi, fastcgi, tunnel and
 // proxy, or files, or files beside one of the others: they get the ordinary requests of stdio and tunnel, and what cgi declines.
 type Route struct {
-	// For the log. Without it, host and path.
+	// For the log and the counters. Without it, what the route is for: host, path, suffix, methods and listeners.
 	Name string `toml:"name"`
 
 	// Names that the request is for, as `example.com` or `*.example.com`, without a port. Without it, all.
@@ -393,6 +393,10 @@ type Proxy struct {
 
 	// Lines for every request to the backend, as "Name: value".
 	RequestHeaders []string `toml:"request_headers"`
+
+	// Header that tells the backend the name of the user, as `X-Remote-User`, with `auth`. What clients send under that name is taken
+	// away. Without this key, the backend is not told.
+	UserHeader string `toml:"user_header"`
 
 	// What happens to X-Forwarded-* and Forwarded of the request: drop makes new ones, append adds to those of trusted proxies (see
 	// `[client]`), off says nothing.

@@ -43,7 +43,7 @@ func (s *service) guard(c *config.Auth, next http.Handler) (http.Handler, error)
 	if j := c.JWT; j != nil {
 		m, err := auth.NewJWT(auth.JWTConfig{
 			KeyFile: string(j.KeyFile), SecretFile: string(j.SecretFile), KeyURL: j.KeyURL, Algorithms: j.Algorithms, Audience: j.Audience,
-			Issuer: j.Issuer, Leeway: j.Leeway.OrNever(), Protocol: j.Subprotocol, Query: j.Query, Cookie: j.Cookie, User: j.User, Vars: j.Variables,
+			Issuer: j.Issuer, Leeway: j.Leeway.OrNever(), Forever: j.Forever, Protocol: j.Subprotocol, Query: j.Query, Cookie: j.Cookie, User: j.User, Vars: j.Variables,
 		})
 		if err != nil {
 			return nil, err

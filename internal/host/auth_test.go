@@ -3,6 +3,8 @@
 package host
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -123,5 +125,45 @@ func TestGuardStandsInFrontOfEverything(t *testing.T) {
 	refusedWS("/forward?x", nil, 503) // down is closed
 	if asked == 0 {
 		t.Error("the other server was never asked")
+	}
+}
+
+// A backend that answers HTTP learns who the user is, and clients can neither say it themselves nor take it away.
+func TestBackendsAreToldWhoTheUserIs(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var lines []string
+		for name, values := range r.Header {
+			if strings.Contains(strings.ToLower(name), "user") && name != "User-Agent" {
+				lines = append(lines, name+"="+strings.Join(values, "|"))
+			}
+		}
+		fmt.Fprint(w, strings.Join(lines, " "))
+	}))
+	defer backend.Close()
+	r := config.New[config.Route]()
+	r.Proxy, r.Auth = config.New[config.Proxy](), config.New[config.Auth]()
+	r.Proxy.Servers, r.Proxy.UserHeader = []string{strings.TrimPrefix(backend.URL, "http://")}, "x-remote-user"
+	r.Auth.Hook = config.New[config.AuthHook]()
+	r.Auth.Hook.Command = []string{"sh", "-c", `echo "REMOTE_USER: $QUERY_STRING"`}
+	h, _ := run(t, routes(r))
+	for _, test := range []struct{ user, header, value, want string }{
+		{"anna", "X-Other", "x", "X-Remote-User=anna"},
+		{"anna", "X-Remote-User", "root", "X-Remote-User=anna"},
+		{"anna", "x_remote-user", "root", "X-Remote-User=anna"},
+		{"anna", "Connection", "close, X-Remote-User", "X-Remote-User=anna"},
+		{"", "X-Remote-User", "root", ""},
+		{"", "X_Remote_User", "root", ""},
+	} {
+		req, _ := http.NewRequest("GET", h.URLs("http")[0]+"?"+test.user, nil)
+		req.Header[test.header] = []string{test.value}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(got) != test.want {
+			t.Errorf("%q, %s: %s: the backend sees %q, want %q", test.user, test.header, test.value, got, test.want)
+		}
 	}
 }

@@ -2,7 +2,10 @@ package host
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/wspawn/wspawn/cgi"
 	"github.com/wspawn/wspawn/internal/auth"
@@ -100,5 +103,27 @@ func (s *service) buildProxy(c *config.Proxy) error {
 		return err
 	}
 	s.gateway, s.front = p, p
+	if c.UserHeader != "" {
+		s.front = withUser(c.UserHeader, p)
+	}
 	return nil
+}
+
+// withUser tells the user of a request in a header field, which clients cannot send, however they spell it.
+func withUser(field string, next http.Handler) http.Handler {
+	fold := func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "-")) }
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own := *r
+		own.Header = r.Header.Clone()
+		maps.DeleteFunc(own.Header, func(name string, _ []string) bool { return fold(name) == fold(field) })
+		for i, line := range own.Header["Connection"] { // which could have it taken away as a field of the connection
+			own.Header["Connection"][i] = strings.Join(slices.DeleteFunc(strings.Split(line, ","), func(name string) bool {
+				return strings.EqualFold(strings.TrimSpace(name), field)
+			}), ",")
+		}
+		if name := user(r); name != "" {
+			own.Header.Set(field, name)
+		}
+		next.ServeHTTP(w, &own)
+	})
 }
