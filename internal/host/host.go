@@ -238,6 +238,9 @@ func (h *Host) Reload(c *config.Config) error {
 	h.table.Store(t)
 	h.limiter.Set(limits(&c.Limits))
 	h.requests.Set(requestLimits(&c.Limits))
+	for _, s := range t.services {
+		s.setBounds()
+	}
 	if h.running {
 		for _, l := range listeners {
 			h.serve(l)

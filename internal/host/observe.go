@@ -97,7 +97,7 @@ func (s *service) opened(r *wsframe.Request, c *wsframe.Conn) (onClose func(erro
 		if end, ok := errors.AsType[*wsframe.CloseError](c.Err()); ok {
 			code = end.Code
 		}
-		s.o.metrics.Closed(s.r.Title(), int(code))
+		s.o.metrics.Closed(s.r.Label(), int(code))
 		s.leave()
 		s.shared.memory.Changed()
 	}
@@ -108,12 +108,15 @@ func (h *Host) now() metrics.Now {
 	now := metrics.Now{Sessions: make(map[string]int), Processes: h.programs.Running(), Waiting: h.limiter.Stats().Waiting, Workers: h.shared.workers()}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	counted := make(map[*bounds]bool)
 	for _, s := range h.table.Load().services {
-		now.Sessions[s.r.Title()] += s.sessions.Stats().Sessions
+		now.Sessions[s.r.Label()] += s.bounds.sessions.Stats().Sessions
+		counted[s.bounds] = true
 	}
-	for _, s := range h.old { // which may have the name of one that there is
-		if n := s.sessions.Stats().Sessions; n > 0 {
-			now.Sessions[s.r.Title()] += n
+	for _, s := range h.old { // of routes that are gone, and of those that have changed
+		if n := s.bounds.sessions.Stats().Sessions; n > 0 && !counted[s.bounds] {
+			now.Sessions[s.r.Label()] += n
+			counted[s.bounds] = true
 		}
 	}
 	return now

@@ -361,3 +361,61 @@ func TestReloadUnderLoadHurtsNobody(t *testing.T) {
 		}
 	}
 }
+
+// A route that changes keeps its sessions, so that they count for what it may have then, as do those of a user.
+func TestReloadCountsTheSessionsOfBefore(t *testing.T) {
+	hooked := func(sessions, perUser int, command ...string) *config.Config {
+		r := stdioRoute("/", command...)
+		r.Auth = config.New[config.Auth]()
+		r.Auth.Hook = config.New[config.AuthHook]()
+		r.Auth.Hook.Command = []string{"sh", "-c", `echo "REMOTE_USER: $QUERY_STRING"`}
+		r.Limits.Sessions, r.Limits.SessionsPerUser = sessions, perUser
+		c := routes(r)
+		c.Admin = "127.0.0.1:0"
+		return c
+	}
+	h, _ := run(t, hooked(3, 1, "cat"))
+	try := func(user string, want int) {
+		t.Helper()
+		c, resp, err := wsframe.Dial(t.Context(), h.URLs("ws")[0]+"?"+user, nil)
+		got := 0
+		if err == nil {
+			t.Cleanup(func() { c.CloseNow(); <-c.Done() })
+		} else if resp != nil {
+			got = resp.StatusCode
+		}
+		if got != want {
+			t.Errorf("%s: status %d (%v), want %d", user, got, err, want)
+		}
+	}
+	reload := func(c *config.Config) {
+		t.Helper()
+		if err := h.Reload(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := dial(t, h, "/?anna", nil)
+	try("anna", 429)
+	reload(hooked(3, 1, "sed", "-u", "s/^/new /"))
+	try("anna", 429)
+	try("bert", 0)
+	counted(t, h, `wspawn_sessions{route="/"} 2`)
+
+	broken := hooked(9, 9, "cat")
+	broken.Route[0].Auth.Htpasswd = config.Path(t.TempDir()) // which only the service finds out
+	if err := h.Reload(broken); err == nil {
+		t.Error("a directory is no password file")
+	}
+	try("bert", 429)
+
+	reload(hooked(3, 2, "cat"))
+	try("anna", 0)
+	try("carla", 503)
+	echo(t, first, "of before")
+	first.Close(wsframe.CloseNormal, "")
+	counted(t, h, `wspawn_sessions{route="/"} 2`)
+	try("carla", 0)
+	reload(hooked(0, 0, "cat"))
+	try("carla", 0)
+	try("carla", 0)
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -49,7 +48,7 @@ type service struct {
 	front     http.Handler     // what is in front of gateway
 	policy    *origin.Policy   // who may upgrade; nil: nobody can
 
-	sessions *limit.Limiter // of this route
+	bounds *bounds // of this route
 
 	active  atomic.Int64 // requests and sessions; -1: closed
 	retired atomic.Bool
@@ -65,7 +64,7 @@ type gateway interface {
 
 // newService makes the service of a route. The caller closes it, also after an error.
 func newService(c *config.Config, r *config.Route, key string, local bool, o *Options, shared *shared) (*service, error) {
-	s := &service{c: c, r: r, o: o, shared: shared, key: key, local: local, log: o.Log.With("route", r.Title())}
+	s := &service{c: c, r: r, o: o, shared: shared, key: key, local: local, log: o.Log.With("route", r.Label())}
 	err := s.build()
 	return s, err
 }
@@ -90,25 +89,20 @@ func (s *service) build() error {
 		return err
 	}
 	s.buildConsole()
+	if err := s.holdBounds(); err != nil {
+		return err
+	}
 	s.answer = http.HandlerFunc(s.dispatch)
 	if s.r.Auth != nil {
 		if s.websocket != nil {
 			s.websocket.Select = auth.Select(s.websocket.Select)
 		}
-		if n := s.r.Limits.SessionsPerUser; n > 0 {
-			s.answer = &limit.Handler{Users: &limit.Users{Max: n, Of: user}, Next: s.answer, Log: s.log}
-		}
+		s.answer = &limit.Handler{Users: &s.bounds.users, Next: s.answer, Log: s.log}
 		if s.answer, err = s.guard(s.r.Auth, s.answer); err != nil {
 			return err
 		}
 	}
-	l := &s.r.Limits
-	own := limits(&config.Limits{Sessions: l.Sessions, SessionsPerAddress: l.SessionsPerAddress, Rate: l.Rate, RatePerAddress: l.RatePerAddress})
-	if own.SessionsPerAddress < 0 && own.RatePerAddress < 0 {
-		own.Exempt = func(netip.Addr) bool { return true }
-	}
-	s.sessions = limit.New(own)
-	s.answer = &limit.Handler{Limiter: s.sessions, Next: s.answer, Log: s.log}
+	s.answer = &limit.Handler{Limiter: s.bounds.sessions, Next: s.answer, Log: s.log}
 	s.errorHeader, err = config.Headers(s.r.ErrorHeaders)
 	return err
 }
@@ -252,7 +246,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.leave()
 	if o := observerOf(w); o != nil {
-		o.route, o.errorHeader = s.r.Title(), s.errorHeader
+		o.route, o.errorHeader = s.r.Label(), s.errorHeader
 	}
 	// Ordinary requests of other sites are guarded by the browser: it does not let them read the answer. It
 	// lets them read a WebSocket.
