@@ -205,6 +205,13 @@ func TestHowAConnectionEnds(t *testing.T) {
 	}
 	screenshot(t, p)
 
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	defer nobody.Close()
+	p.Do(chromedp.SetValue(chromedp.CSS("#url"), "ws"+strings.TrimPrefix(nobody.URL, "http")))
+	p.Click("#connect")
+	p.Wait(`document.getElementById("state").textContent.startsWith("no connection: refused")`)
+	p.Wait(`document.getElementById("connect").textContent === "Connect"`)
+
 	p.Do(chromedp.SetValue(chromedp.CSS("#url"), "ftp://example"))
 	p.Click("#connect")
 	p.Wait(`document.getElementById("state").className === "bad"`)
