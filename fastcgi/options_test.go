@@ -183,7 +183,7 @@ func TestMaxConns(t *testing.T) {
 		<-begun
 	}
 
-	hasty := client(t, &Client{Backends: []string{backend}, NoMultiplex: true, MaxConns: 1, ConnectTimeout: 50 * time.Millisecond})
+	hasty := client(t, &Client{Backends: []string{backend}, NoMultiplex: true, MaxConns: 1, ConnectTimeout: 2 * time.Second})
 	s := httptest.NewServer(&Endpoint{Client: hasty})
 	defer s.Close()
 	go func() {

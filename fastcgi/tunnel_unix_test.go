@@ -259,7 +259,7 @@ func TestABackendThatStopsReading(t *testing.T) {
 		w.say(out(id, "all that there is"))
 		<-over
 	})
-	c := client(t, &Client{Backends: []string{addr}, WriteTimeout: 100 * time.Millisecond})
+	c := client(t, &Client{Backends: []string{addr}, WriteTimeout: 2 * time.Second})
 	x := open(t, c, true)
 	written := make(chan error, 1)
 	go func() {

@@ -253,7 +253,11 @@ func TestBadBackends(t *testing.T) {
 		{"says nothing and stays", "", wait, 504},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &Endpoint{Backends: []string{scripted(t, tt.says, tt.then)}, Options: cgi.Options{ReadTimeout: 100 * time.Millisecond}}
+			o := cgi.Options{ReadTimeout: patience}
+			if tt.status == 504 {
+				o.ReadTimeout = 100 * time.Millisecond
+			}
+			e := &Endpoint{Backends: []string{scripted(t, tt.says, tt.then)}, Options: o}
 			if status, text := answer(t, "GET", front(t, e).URL, nil); status != tt.status {
 				t.Errorf("got %d %q", status, text)
 			}

@@ -153,7 +153,7 @@ func node(t *testing.T, script string, args ...string) *exec.Cmd {
 	if _, err := os.Stat(filepath.Join(modules, "ws")); err != nil {
 		t.Fatalf("no npm package ws (%v): run scripts/setup", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, bin, append([]string{filepath.Join("testdata/clients", script)}, args...)...)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)

@@ -279,7 +279,7 @@ func TestDialTimesOut(t *testing.T) {
 	}
 	t.Run("inside the body of a refusal", func(t *testing.T) {
 		o := direct(DialOptions{})
-		o.HandshakeTimeout = 200 * time.Millisecond
+		o.HandshakeTimeout = 2 * time.Second
 		_, resp, err := Dial(t.Context(), "ws://"+refusing.addr, o)
 		var status *StatusError
 		if !errors.As(err, &status) || status.Status != 401 {

@@ -50,7 +50,7 @@ func TestPongGoesOutBehindALargeFrameAndNotInIt(t *testing.T) {
 
 func TestCloseGoesOutBehindALargeFrameAndNotInIt(t *testing.T) {
 	eachRole(t, func(t *testing.T, role Role) {
-		c, p := peerOf(t, role, nil)
+		c, p := peerOf(t, role, &Options{CloseTimeout: patience})
 		payload, written := stick(t, c, p, huge)
 		if err := c.WriteClose(CloseGoingAway, "bye"); err != nil {
 			t.Fatal(err)

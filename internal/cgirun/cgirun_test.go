@@ -300,24 +300,20 @@ func TestTurns(t *testing.T) {
 	for _, g := range running {
 		g.want("Status: 101 ")
 	}
-	waiting := upgrade()
-	var refused string
-	for refused == "" { // the server may not have seen the waiting one yet
+	answered := make(chan gateway, 2)
+	for range 2 { // one waits, whichever the server sees first
 		g := upgrade()
-		g.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		line, err := g.ReadString('\n')
-		if err == nil {
-			refused = line + g.rest()
-		} else { // so this one is waiting
-			waiting.Close()
-			g.SetReadDeadline(time.Now().Add(patience))
-			waiting = g
-		}
+		go func() {
+			g.Peek(1)
+			answered <- g
+		}()
 	}
+	refused := (<-answered).rest()
 	if !strings.HasPrefix(refused, "Status: 503 ") || !strings.Contains(refused, "\r\nRetry-After: 1\r\n") {
 		t.Errorf("got %q", refused)
 	}
 	running[0].Close()
 	running[1].CloseWrite()
+	waiting := <-answered
 	waiting.want("Status: 101 ")
 }

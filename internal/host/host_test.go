@@ -27,8 +27,12 @@ func TestMain(m *testing.M) {
 	if mode, ok := os.LookupEnv(workerVariable); ok {
 		worker(mode)
 	}
-	// Whoever runs the tests may ignore SIGHUP, as under nohup. Programs do not inherit that if it is caught here.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	// Whoever runs the tests may ignore signals, as nohup and background jobs do. Programs do not inherit that if they are caught here.
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/wspawn/wspawn/spawner.threadLoop"))
 }
 

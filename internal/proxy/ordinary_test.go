@@ -314,7 +314,7 @@ func TestTimeouts(t *testing.T) {
 		addr := raw(t, func(p *peer) {
 			p.request()
 			p.r.Peek(4096)
-			time.Sleep(10 * short)
+			<-t.Context().Done()
 		})
 		c := gatewaytest.Dial(t, front(t, Config{WriteTimeout: short}, addr))
 		go io.CopyN(c.TCPConn, io.MultiReader(strings.NewReader("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 52428800\r\n\r\n"), zeros{}), 60<<20)

@@ -392,7 +392,7 @@ func TestStalledClientsHoldTheWriterUpAndDeadlinesEndThat(t *testing.T) {
 	s := c.Connect("/")
 	conn := <-got
 	defer conn.Close()
-	conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
 	total := 0
 	var err error
 	for err == nil && total < 1<<20 {
