@@ -123,14 +123,21 @@ func TestPagesNameKeysThatExist(t *testing.T) {
 	}
 }
 
-// The blocks of TOML are configurations; what they refer to need not be there.
+// The blocks of TOML are configurations, and so is what stands beside those of other programs. What they refer to need not be there.
 func TestConfigurationsOnPagesAreRead(t *testing.T) {
 	found := 0
 	for page, text := range pages(t) {
-		for i, m := range regexp.MustCompile("(?ms)^```toml\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		for i, m := range regexp.MustCompile("(?ms)^```(toml)?\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+			block := m[2]
+			if m[1] == "" {
+				block = rightColumn(block)
+			}
+			if block == "" {
+				continue
+			}
 			found++
 			file := filepath.Join(t.TempDir(), fmt.Sprint(i, ".toml"))
-			if err := os.WriteFile(file, []byte(m[1]), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			_, _, err := config.Read(file)
@@ -141,9 +148,23 @@ func TestConfigurationsOnPagesAreRead(t *testing.T) {
 			}
 		}
 	}
-	if found < 2 {
+	if found < 4 {
 		t.Errorf("%d configurations alone", found)
 	}
+}
+
+// rightColumn returns what is beside the configuration of another program, if that is in front.
+func rightColumn(block string) string {
+	first, _, _ := strings.Cut(block, "\n")
+	at := strings.LastIndex(first, "  ") + 2
+	if at == 1 {
+		return ""
+	}
+	var column strings.Builder
+	for line := range strings.Lines(block) {
+		column.WriteString(strings.TrimSpace(line[min(at, len(line)):]) + "\n")
+	}
+	return column.String()
 }
 
 // Links lead to files of the repository and to headings on their pages.
