@@ -89,6 +89,7 @@ func TestRequestsThatAreNoHandshakeAreRefused(t *testing.T) {
 		"a URL":                      {h2test.WebSocket("http://h.test/x"), false, 400},
 		"Connection":                 {h2test.WebSocket("/", "connection", "upgrade"), false, 400},
 		"Upgrade":                    {h2test.WebSocket("/", "upgrade", "websocket"), false, 400},
+		"a protocol of a GET":        {h2test.Fields{":method", "GET", ":protocol", "websocket", ":scheme", "http", ":path", "/", ":authority", "h"}, true, 400},
 		"no path":                    {h2test.Fields{":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "h"}, false, 0},
 		"a path for a proxy":         {h2test.Fields{":method", "CONNECT", ":scheme", "http", ":path", "/", ":authority", "h"}, false, 0},
 		"an ordinary proxy, no host": {h2test.Fields{":method", "CONNECT"}, false, 0},

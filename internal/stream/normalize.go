@@ -32,6 +32,10 @@ const Key = "MDAwMDAwMDAwMDAwMDAwMA=="
 func Normalize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
+			if r.Header[":protocol"] != nil { // which net/http passes on like a field, also to those who take it for one
+				refuse(w, http.StatusBadRequest, ":protocol is for CONNECT requests")
+				return
+			}
 			next.ServeHTTP(w, r)
 			return
 		}
