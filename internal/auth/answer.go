@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 
@@ -54,6 +55,9 @@ func (w *cookieWriter) WriteHeader(status int) {
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// ReadFrom lets files be sent without a copy.
+func (w *cookieWriter) ReadFrom(r io.Reader) (int64, error) { return io.Copy(w.ResponseWriter, r) }
 
 // Unwrap is for http.ResponseController.
 func (w *cookieWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

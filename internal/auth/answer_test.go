@@ -2,7 +2,10 @@ package auth
 
 import (
 	"bufio"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -38,4 +41,22 @@ func FuzzHookAnswer(f *testing.F) {
 			t.Errorf("got %q, %v, want %q", got, err, id.Header)
 		}
 	})
+}
+
+// A file behind cookies goes the way that is without a copy, too.
+func TestCookiesDoNotHideReadFrom(t *testing.T) {
+	w := &reader{ResponseRecorder: httptest.NewRecorder()}
+	if n, err := io.Copy(addLines(w, http.Header{"Set-Cookie": {"a=1"}}), io.LimitReader(strings.NewReader("a file"), 6)); n != 6 || err != nil || !w.called {
+		t.Errorf("%d bytes, %v, ReadFrom called: %v", n, err, w.called)
+	}
+}
+
+type reader struct {
+	*httptest.ResponseRecorder
+	called bool
+}
+
+func (r *reader) ReadFrom(from io.Reader) (int64, error) {
+	r.called = true
+	return io.Copy(r.ResponseRecorder, from)
 }

@@ -1,15 +1,11 @@
 package auth
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/wspawn/wspawn/cgi"
 )
 
 // Certificate knows clients by their TLS certificate, which the listener must have verified (tls.VerifyClientCertIfGiven
@@ -53,14 +49,7 @@ func (c *Certificate) Authenticate(r *http.Request) (*Identity, error) {
 	if c.Allow != nil && !slices.Contains(c.Allow, user) {
 		return nil, &Refusal{Status: http.StatusForbidden, Reason: "client certificate is not on the list", Err: fmt.Errorf("name %q", user)}
 	}
-	sum := sha256.Sum256(leaf.Raw)
-	return &Identity{User: user, Type: "Certificate", Expires: leaf.NotAfter, Vars: []cgi.Var{
-		{Name: "SSL_CLIENT_VERIFY", Value: "SUCCESS"},
-		{Name: "SSL_CLIENT_S_DN", Value: leaf.Subject.String()},
-		{Name: "SSL_CLIENT_I_DN", Value: leaf.Issuer.String()},
-		{Name: "SSL_CLIENT_M_SERIAL", Value: fmt.Sprintf("%X", leaf.SerialNumber)},
-		{Name: "SSL_CLIENT_SHA256", Value: hex.EncodeToString(sum[:])},
-	}}, nil
+	return &Identity{User: user, Type: "Certificate", Expires: leaf.NotAfter}, nil
 }
 
 func (c *Certificate) name(leaf *x509.Certificate) (string, error) {

@@ -88,13 +88,6 @@ func TestCertificates(t *testing.T) {
 			if id := From(g.last.Context()); res.StatusCode != 200 || id.User != tt.user || !id.Expires.Equal(alice.Leaf.NotAfter) {
 				t.Fatalf("status %d, %+v", res.StatusCode, id)
 			}
-			vars := map[string]string{}
-			for _, v := range From(g.last.Context()).Vars {
-				vars[v.Name] = v.Value
-			}
-			if vars["SSL_CLIENT_VERIFY"] != "SUCCESS" || vars["SSL_CLIENT_S_DN"] != `CN=alice,O=A\, B` || vars["SSL_CLIENT_I_DN"] != "CN=ca" || vars["SSL_CLIENT_M_SERIAL"] != "ABC" || len(vars["SSL_CLIENT_SHA256"]) != 64 {
-				t.Errorf("variables %v", vars)
-			}
 		})
 	}
 }

@@ -92,6 +92,9 @@ func New(c *config.Config, o Options) (_ *Host, err error) {
 	if h.listeners, err = h.listen(c, nil); err != nil {
 		return nil, err
 	}
+	for _, l := range h.listeners {
+		l.waiting.bound(maxWaiting(&c.Limits))
+	}
 	t, err := h.newTable(c, h.listeners, nil)
 	if err != nil {
 		return nil, err
@@ -241,10 +244,12 @@ func (h *Host) Reload(c *config.Config) error {
 	for _, s := range t.services {
 		s.setBounds()
 	}
-	if h.running {
-		for _, l := range listeners {
+	for _, l := range listeners {
+		if l.waiting.bound(maxWaiting(&c.Limits)); h.running {
 			h.serve(l)
 		}
+	}
+	if h.running {
 		h.watch()
 	}
 	before := h.listeners

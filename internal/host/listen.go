@@ -188,7 +188,7 @@ func (h *Host) newListener(lc *config.Listener, admin bool, from net.Listener) (
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln, c: lc, admin: admin, waiting: waiting{max: maxWaiting()}}
+	l := &listener{Listener: ln, c: lc, admin: admin}
 	var handler http.Handler = h
 	switch {
 	case admin:

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -27,7 +29,8 @@ func withTLS(r *http.Request) *http.Request {
 		vars[2].Value = "SUCCESS" // a client with another certificate does not come so far
 		vars = append(vars,
 			cgi.Var{Name: "SSL_CLIENT_S_DN", Value: c.Subject.String()}, cgi.Var{Name: "SSL_CLIENT_S_DN_CN", Value: c.Subject.CommonName},
-			cgi.Var{Name: "SSL_CLIENT_I_DN", Value: c.Issuer.String()}, cgi.Var{Name: "SSL_CLIENT_M_SERIAL", Value: c.SerialNumber.Text(16)})
+			cgi.Var{Name: "SSL_CLIENT_I_DN", Value: c.Issuer.String()}, cgi.Var{Name: "SSL_CLIENT_M_SERIAL", Value: fmt.Sprintf("%X", c.SerialNumber)},
+			cgi.Var{Name: "SSL_CLIENT_SHA256", Value: fmt.Sprintf("%x", sha256.Sum256(c.Raw))}) // mod_ssl has no such name
 	}
 	return r.WithContext(cgi.WithVars(r.Context(), vars...))
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -138,10 +139,11 @@ func TestClientCertificatesAreToldToPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, _ := run(t, secure(routes(stdioRoute("/", "sh", "-c", `echo "$SSL_CLIENT_VERIFY $SSL_CLIENT_S_DN_CN $SSL_PROTOCOL $HTTPS"`)), func(l *config.Listener) {
+	h, _ := run(t, secure(routes(stdioRoute("/", "sh", "-c", `echo "$SSL_CLIENT_VERIFY $SSL_CLIENT_S_DN_CN $SSL_PROTOCOL $HTTPS $SSL_CLIENT_I_DN $SSL_CLIENT_M_SERIAL $SSL_CLIENT_SHA256"`)), func(l *config.Listener) {
 		l.Certificate, l.Key, l.ClientCA, l.ClientCertificate = cert, key, clientCert, "optional"
 	}))
-	for want, certs := range map[string][]tls.Certificate{"NONE  TLSv1.3 on": nil, "SUCCESS anna TLSv1.3 on": {pair}} {
+	known := fmt.Sprintf("SUCCESS anna TLSv1.3 on %s %X %x", pair.Leaf.Issuer, pair.Leaf.SerialNumber, sha256.Sum256(pair.Leaf.Raw))
+	for want, certs := range map[string][]tls.Certificate{"NONE  TLSv1.3 on   ": nil, known: {pair}} {
 		c := dial(t, h, "/", &wsframe.DialOptions{TLS: &tls.Config{InsecureSkipVerify: true, Certificates: certs}})
 		if got := read(t, c); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/wspawn/wspawn/internal/config"
 )
 
 // waiting are the connections of a listener on which nothing is being asked: new ones until their request header is
@@ -15,14 +17,27 @@ import (
 // who idles can come back, and who makes a TLS handshake while others flood needs its time. Who sends a
 // request at once is not there for long enough.
 type waiting struct {
-	max int // set before the first use
-
 	mu          sync.Mutex // guards the fields below
+	max         int
 	fresh, idle map[net.Conn]struct{}
 }
 
-// maxWaiting leaves room for sessions and programs, and for other listeners.
-func maxWaiting() int { return max(descriptors()/4, 16) }
+// maxWaiting leaves room for sessions and programs, and for other listeners. Where there are descriptors without end, memory is
+// what is short: more than may ask for something at once have no reason to wait.
+func maxWaiting(l *config.Limits) int {
+	n := descriptors() / 4
+	if l.Sessions > 0 && l.Requests > 0 {
+		n = min(n, l.Sessions+l.Requests)
+	}
+	return max(n, 16)
+}
+
+// bound changes how many there may be.
+func (w *waiting) bound(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.max = n
+}
 
 // track is a hook for http.Server.ConnState.
 func (w *waiting) track(c net.Conn, state http.ConnState) {
