@@ -55,7 +55,7 @@ func ExpandURL(raw string) (string, error) {
 		return "", fmt.Errorf("URL: %w", err)
 	}
 	if u.Hostname() == "" && !strings.HasSuffix(u.Scheme, "+unix") {
-		return "", fmt.Errorf("URL %q has no host", raw)
+		return "", fmt.Errorf("URL %q has no host", u.Redacted())
 	}
 	return raw, nil
 }

@@ -32,7 +32,7 @@ func TestURLsMayBeAbbreviated(t *testing.T) {
 }
 
 func TestBrokenURLsAreRefusedWithoutTellingThePassword(t *testing.T) {
-	for _, in := range []string{"", "/path", "::1", "::1:8080/x", "ws://", "http:///x", "ws://u:secret@host:bad/", "a b"} {
+	for _, in := range []string{"", "/path", "::1", "::1:8080/x", "ws://", "http:///x", "ws://u:secret@host:bad/", "ws://u:secret@/x", "u:secret@", "a b"} {
 		got, err := ExpandURL(in)
 		if err == nil {
 			t.Errorf("ExpandURL(%q) = %q", in, got)
