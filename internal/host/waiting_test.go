@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/http"
 	"testing"
-
-	"github.com/wspawn/wspawn/internal/config"
 )
 
 func TestConnectionsThatWaitAreBounded(t *testing.T) {
@@ -39,28 +37,6 @@ func TestConnectionsThatWaitAreBounded(t *testing.T) {
 	w.close()
 	if len(closed) != 4 || closed[asking] {
 		t.Errorf("%d connections are closed in the end; the one that asks: %v", len(closed), closed[asking])
-	}
-}
-
-// Connections on which nothing is asked take no more memory where there are many descriptors.
-func TestConnectionsThatWaitAreNoMoreThanMayAsk(t *testing.T) {
-	set := func(c *config.Config, sessions, requests int) *config.Config {
-		c.Limits.Sessions, c.Limits.Requests = sessions, requests
-		return c
-	}
-	h, _ := run(t, set(routes(stdioRoute("/", "cat")), 15, 20))
-	for _, want := range []struct{ sessions, requests, max int }{
-		{15, 20, 35}, {20, 20, 40}, {1, 1, 16}, {0, 20, descriptors() / 4}, {20, 0, descriptors() / 4},
-	} {
-		if err := h.Reload(set(routes(stdioRoute("/", "cat")), want.sessions, want.requests)); err != nil {
-			t.Fatal(err)
-		}
-		l := h.listeners[0]
-		l.waiting.mu.Lock()
-		if got := l.waiting.max; got != want.max {
-			t.Errorf("%d sessions and %d requests: %d connections may wait, want %d", want.sessions, want.requests, got, want.max)
-		}
-		l.waiting.mu.Unlock()
 	}
 }
 
