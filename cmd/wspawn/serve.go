@@ -269,6 +269,9 @@ func (s *server) watch(ctx context.Context, files []string) (changed <-chan []st
 		s.log.Warn("the configuration is not watched: SIGHUP reads it again", "err", err)
 		return nil, func() {}
 	}
+	if w.Unwatched != nil {
+		s.log.Warn("a part of the configuration is not watched: SIGHUP reads it again", "err", w.Unwatched)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	reports, done := make(chan []string), make(chan struct{})
 	go func() {

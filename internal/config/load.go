@@ -140,10 +140,14 @@ func (l *loader) include(tree, item *node, setting string, chain []string) {
 	files := []string{pattern}
 	if isPattern(pattern) {
 		if files, err = filepath.Glob(pattern); err != nil {
-			l.add(item.at, setting, "%q is not a pattern: %v", pattern, err)
+			l.add(item.at, setting, "%q is not a pattern: write \\[ for a [ in a name", pattern)
 			return
 		}
-		l.source.watch(filepath.Dir(pattern))
+		dir := filepath.Dir(pattern)
+		if _, err := os.ReadDir(dir); err != nil && !isPattern(dir) && !errors.Is(err, fs.ErrNotExist) { // Glob says nothing
+			l.add(item.at, setting, "%s: %w", dir, reason(err))
+		}
+		l.source.watch(dir)
 	}
 	slices.Sort(files)
 	for _, file := range files {

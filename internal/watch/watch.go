@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,21 +29,25 @@ const (
 
 // A Watcher watches some files and directories: New, Run.
 type Watcher struct {
+	// Unwatched says which directory cannot be watched, as one that may not be read; nil is none. It is from New.
+	Unwatched error
+
 	files   []string
 	sums    map[string][sha256.Size]byte
 	watcher *fsnotify.Watcher
 }
 
-// New begins to watch. Changes from now on are seen by Run; that a file is there which is missing now is one.
+// New begins to watch. Changes from now on are seen by Run; that a file is there which is missing now is one. The error is that
+// nothing at all can be watched.
 func New(files ...string) (*Watcher, error) {
-	fs, err := fsnotify.NewWatcher()
+	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
-	w := &Watcher{files: files, sums: make(map[string][sha256.Size]byte), watcher: fs}
-	if err := w.follow(); err != nil {
-		fs.Close()
-		return nil, err
+	w := &Watcher{files: files, sums: make(map[string][sha256.Size]byte), watcher: watcher}
+	if w.Unwatched = w.follow(); len(watcher.WatchList()) == 0 && w.Unwatched != nil {
+		watcher.Close()
+		return nil, w.Unwatched
 	}
 	w.changed()
 	for _, f := range files {
@@ -72,7 +77,7 @@ func (w *Watcher) follow() (first error) {
 	return first
 }
 
-// directories returns where a file can change, and each link on the way to it. The names have no links in them, so that no
+// directories returns where a file can change or come, and each link on the way to it. The names have no links in them, so that no
 // directory is there twice.
 func directories(file string) (dirs []string) {
 	split := func(path string) (root string, names []string) {
@@ -101,7 +106,13 @@ func directories(file string) (dirs []string) {
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
 		dirs = append(dirs, path)
 	}
-	return append(dirs, filepath.Dir(path))
+	dir := filepath.Dir(path)
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) { // where one is missing, it comes in the one above
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return append(dirs, dir)
 }
 
 // maxLinks are followed, as by Linux.

@@ -153,8 +153,37 @@ func TestTheLastChangeIsSeen(t *testing.T) {
 	}
 }
 
-func TestMissingDirectoryIsAnError(t *testing.T) {
-	if _, err := New("/nonexistent/file"); err == nil {
-		t.Error("no error")
+// A directory that is missing, or that may not be read, keeps nobody from seeing the other files, and itself when it comes.
+func TestDirectoriesThatAreMissing(t *testing.T) {
+	dir := t.TempDir()
+	file, missing := filepath.Join(dir, "f"), filepath.Join(dir, "a", "b", "f")
+	write(t, file, "1")
+	w, err := New(missing, file)
+	if err != nil || w.Unwatched != nil {
+		t.Fatal(err, w.Unwatched)
 	}
+	seen, done := make(chan []string, 10), make(chan struct{})
+	go func() {
+		w.Run(t.Context(), func(files []string) { seen <- files })
+		close(done)
+	}()
+	t.Cleanup(func() { <-done })
+	expect := func(want string) {
+		t.Helper()
+		select {
+		case got := <-seen:
+			if !slices.Equal(got, []string{want}) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: not seen", want)
+		}
+	}
+	write(t, file, "2")
+	expect(file)
+	if err := os.MkdirAll(filepath.Dir(missing), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write(t, missing, "1")
+	expect(missing)
 }
