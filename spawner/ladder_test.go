@@ -27,7 +27,7 @@ func startSignals(t *testing.T, s *Spawner, l Ladder) (*Process, *bufio.Reader) 
 }
 
 func TestLadderGoesStepByStep(t *testing.T) {
-	const step = 700 * time.Millisecond
+	const step = 2 * time.Second // for what the program says between
 	s := newSpawner(t, Config{})
 	p, r := startSignals(t, s, Ladder{{0, nil}, {step, syscall.SIGINT}, {step, syscall.SIGTERM}, {step, os.Kill}})
 	if err := p.Stop(t.Context()); err != nil {
@@ -57,7 +57,7 @@ func TestLadderEndsWhenTheProgramDoes(t *testing.T) {
 func TestLadderWithoutKillIsFollowedByIt(t *testing.T) {
 	s := newSpawner(t, Config{})
 	p, r := startSignals(t, s, Ladder{{0, syscall.SIGTERM}})
-	p.prog.GiveUp = 500 * time.Millisecond
+	p.prog.GiveUp = 2 * time.Second
 	if err := p.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}

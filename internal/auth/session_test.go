@@ -71,6 +71,7 @@ func ended(c *wsframe.Conn) error {
 }
 
 func TestSessionsEndWithTheLogin(t *testing.T) {
+	const soon = 3 * time.Second // enough to open a session and hear from it
 	until := func(d time.Duration) *Guard {
 		id := &Identity{User: "alice"}
 		if d > 0 {
@@ -78,15 +79,15 @@ func TestSessionsEndWithTheLogin(t *testing.T) {
 		}
 		return &Guard{Methods: []Method{&fake{id: id}}}
 	}
-	outlives := until(time.Second)
+	outlives := until(soon)
 	outlives.Outlive = true
 	ending := make(map[string]*wsframe.Conn)
 	staying := []*wsframe.Conn{opened(t, until(0)), opened(t, until(time.Hour)), opened(t, outlives)}
 	for name, times := range map[string][]time.Duration{
-		"one guard":           {time.Second},
-		"the outer of two":    {time.Hour, time.Second},
-		"the inner of two":    {time.Second, time.Hour},
-		"the only one of two": {0, time.Second},
+		"one guard":           {soon},
+		"the outer of two":    {time.Hour, soon},
+		"the inner of two":    {soon, time.Hour},
+		"the only one of two": {0, soon},
 	} {
 		var guards []*Guard
 		for _, d := range times {
