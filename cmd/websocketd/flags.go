@@ -140,6 +140,9 @@ func parse(argv []string) (*config, error) {
 		if err != nil {
 			return nil, refuse("Unable to locate specified COMMAND '%s' in OS path.\n(%v)", harmless(words[0]), err)
 		}
+		if runtime.GOOS != "windows" && strings.Contains(words[0], "/") {
+			path = words[0] // programs see it as the name they were called by, and so do readers of the log
+		}
 		c.command = append([]string{path}, words[1:]...)
 	}
 	if c.dir != "" {
