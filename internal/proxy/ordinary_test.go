@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/gatewaytest"
 )
 
@@ -401,6 +403,49 @@ func TestABackendThatAnswersBeforeTheBodyIsThere(t *testing.T) {
 			t.Errorf("%q", body)
 		}
 	})
+}
+
+// brokenConn takes one write, and has an answer when the next one has failed.
+type brokenConn struct {
+	net.Conn
+	writes int
+	failed chan struct{}
+	answer io.Reader
+}
+
+func (c *brokenConn) Write(p []byte) (int, error) {
+	if c.writes++; c.writes == 1 {
+		return len(p), nil
+	}
+	close(c.failed)
+	return 0, syscall.EPIPE
+}
+
+func (c *brokenConn) Read(p []byte) (int, error) {
+	<-c.failed
+	time.Sleep(10 * time.Millisecond)
+	return c.answer.Read(p)
+}
+
+func TestAnAnswerBeforeTheBodyIsNotLost(t *testing.T) {
+	set, err := backend.New(backend.Config{Backends: backend.Servers("127.0.0.1:1"), Dial: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		theirs.Close()
+		return &brokenConn{Conn: ours, failed: make(chan struct{}), answer: strings.NewReader("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	p, err := New(Config{Backends: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", 200000))))
+	if w.Code != 413 || w.Body.String() != "big" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
 }
 
 func TestTheConnectionOfTheClientIsUsedAgain(t *testing.T) {

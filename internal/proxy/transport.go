@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/wspawn/wspawn/internal/backend"
@@ -47,20 +49,36 @@ func (p *Proxy) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &timedConn{nc, gateway.OrDefault(p.c.WriteTimeout, DefaultTimeout)}, nil
+	return &timedConn{Conn: nc, timeout: gateway.OrDefault(p.c.WriteTimeout, DefaultTimeout), closed: make(chan struct{})}, nil
 }
 
 // timedConn gives the backend its time for each piece.
 type timedConn struct {
 	net.Conn
 	timeout time.Duration
+	once    sync.Once
+	closed  chan struct{}
 }
 
 func (c *timedConn) Write(p []byte) (int, error) {
 	if c.timeout > 0 {
 		c.SetWriteDeadline(time.Now().Add(c.timeout))
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		// A backend that does not want all of the body may have answered before it closed. Package http throws that answer
+		// away when it hears of this error; it has to find the end of the connection by reading, which closes it.
+		select {
+		case <-c.closed:
+		case <-time.After(DefaultTimeout):
+		}
+	}
+	return n, err
+}
+
+func (c *timedConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 // roundTripper brings requests to backends.
