@@ -198,7 +198,7 @@ func (h *Host) newListener(lc *config.Listener, admin bool, from net.Listener) (
 	}
 	l.server = &http.Server{
 		Addr:              lc.Address, // byListener finds its table by it
-		Handler:           h.patient(stream.Normalize(handler)),
+		Handler:           h.patient(&stream.Normalizer{Next: handler, Refused: h.refused}),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,

@@ -39,6 +39,12 @@ type observer struct {
 	errorHeader http.Header // for an answer that is a refusal or an error
 }
 
+// refused notes what is refused before anybody else sees it.
+func (h *Host) refused(r *http.Request, status int, reason string) {
+	h.o.metrics.Refused("", status, reason)
+	h.log.Info("request refused", "remote", r.RemoteAddr, "status", status, "reason", reason, "path", r.URL.Path)
+}
+
 // observerOf returns the observer among the writers of an answer, or nil.
 func observerOf(w http.ResponseWriter) *observer {
 	for {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/h2test"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -93,6 +94,9 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 	ask("/closed")
 	ask("/nowhere")
 	ask("/full", "Host", "evil.test")
+	for _, fields := range []h2test.Fields{{":method", "CONNECT", ":authority", "a.test:443"}, h2test.WebSocket("*")} {
+		plain(t, h).Open(fields, false).Response()
+	}
 	conn := dial(t, h, "/broken", nil)
 	conn.WriteMessage(wsframe.OpText, []byte("four"))
 	conn.ReadMessage(nil)
@@ -101,6 +105,8 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 		`wspawn_refused_total{reason="origin not allowed",route="/strict",status="403"} 2`,
 		`wspawn_refused_total{reason="several Origin headers",route="/strict",status="400"} 1`,
 		`wspawn_refused_total{reason="server is full",route="/full",status="503"} 1`,
+		`wspawn_refused_total{reason="this server is no proxy",route="",status="405"} 1`,
+		`wspawn_refused_total{reason="the path of a WebSocket begins with a slash",route="",status="400"} 1`,
 		`wspawn_closed_total{code="1009",route="/broken"} 1`)
 	for _, part := range []string{`route="/closed",status="403"} 1`, `route="",status="421"} 1`, `route="",status="404"} 1`} {
 		if !strings.Contains(counters(t, h), part) {

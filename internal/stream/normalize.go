@@ -29,35 +29,51 @@ const Key = "MDAwMDAwMDAwMDAwMDAwMA=="
 // The handler may return before the connection is closed, or use it until then: Normalize itself returns to net/http when
 // both is over. Then the client sees the end of the stream, or, if the handler panicked with
 // [http.ErrAbortHandler], a reset.
-func Normalize(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect {
-			if r.Header[":protocol"] != nil { // which net/http passes on like a field, also to those who take it for one
-				refuse(w, http.StatusBadRequest, ":protocol is for CONNECT requests")
-				return
-			}
-			next.ServeHTTP(w, r)
-			return
-		}
-		if status, reason := unwelcome(r); status != 0 {
-			refuse(w, status, reason)
-			return
-		}
-		x := &exchange{w: w, r: r}
-		returned := false
-		defer func() { x.wait(returned) }()
-		a := &answer{ResponseWriter: w}
-		next.ServeHTTP(a, x.normal())
-		if x.conn == nil {
-			a.begin() // net/http would say 200
-		}
-		returned = true
-	})
+func Normalize(next http.Handler) http.Handler { return &Normalizer{Next: next} }
+
+// A Normalizer is what [Normalize] returns, for those who want to know what it refuses itself.
+type Normalizer struct {
+	Next http.Handler
+	// Refused is called for each request that Next does not see, or whose answer is replaced. Nil: nobody wants to know.
+	Refused func(r *http.Request, status int, reason string)
+}
+
+// ServeHTTP is described at [Normalize].
+func (n *Normalizer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if status, reason := unwelcome(r); status != 0 {
+		n.refuse(w, r, status, reason)
+		return
+	}
+	if r.Method != http.MethodConnect {
+		n.Next.ServeHTTP(w, r)
+		return
+	}
+	x := &exchange{w: w, r: r}
+	returned := false
+	defer func() { x.wait(returned) }()
+	a := &answer{ResponseWriter: w, drop: func() { n.refuse(w, r, http.StatusMethodNotAllowed, "there is no WebSocket here") }}
+	n.Next.ServeHTTP(a, x.normal())
+	if x.conn == nil {
+		a.begin() // net/http would say 200
+	}
+	returned = true
+}
+
+func (n *Normalizer) refuse(w http.ResponseWriter, r *http.Request, status int, reason string) {
+	if n.Refused != nil {
+		n.Refused(r, status, reason)
+	}
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", "GET")
+	}
+	w.Header().Set("X-WebSocket-Reject-Reason", reason)
+	http.Error(w, fmt.Sprintf("%d %s", status, reason), status)
 }
 
 // An answer is one without Upgrade. It is never a success.
 type answer struct {
 	http.ResponseWriter
+	drop           func() // answers in place of a success
 	begun, dropped bool
 }
 
@@ -78,7 +94,7 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.begun, a.dropped = true, true
 	clear(a.Header())
-	refuse(a.ResponseWriter, http.StatusMethodNotAllowed, "there is no WebSocket here")
+	a.drop()
 }
 
 func (a *answer) Write(p []byte) (int, error) {
@@ -96,24 +112,19 @@ func (a *answer) FlushError() error {
 
 func (a *answer) Flush() { a.FlushError() }
 
-func refuse(w http.ResponseWriter, status int, reason string) {
-	if status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", "GET")
-	}
-	w.Header().Set("X-WebSocket-Reject-Reason", reason)
-	http.Error(w, fmt.Sprintf("%d %s", status, reason), status)
-}
-
-// unwelcome returns the answer to a CONNECT request that is no WebSocket handshake.
+// unwelcome returns the answer to a CONNECT request that is no WebSocket handshake, and to one that seems to be both.
 func unwelcome(r *http.Request) (status int, reason string) {
 	protocol := r.Header[":protocol"]
 	switch {
+	case r.Method != http.MethodConnect && protocol == nil:
+	case r.Method != http.MethodConnect: // net/http passes it on like a field, also to those who take it for one
+		return http.StatusBadRequest, "a protocol is for CONNECT requests"
 	case len(protocol) == 0:
 		return http.StatusMethodNotAllowed, "this server is no proxy"
 	case len(protocol) > 1 || protocol[0] != "websocket":
 		return http.StatusMethodNotAllowed, "the only protocol of CONNECT requests here is websocket"
 	case !strings.HasPrefix(r.URL.Path, "/") || r.URL.Host != "":
-		return http.StatusBadRequest, ":path is not a path"
+		return http.StatusBadRequest, "the path of a WebSocket begins with a slash"
 	case r.ContentLength != -1:
 		// With the end of the stream, or a length after which it comes, there is no room for a conversation.
 		return http.StatusBadRequest, "a WebSocket handshake does not end its stream"
