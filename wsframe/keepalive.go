@@ -3,6 +3,7 @@ package wsframe
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -162,7 +163,8 @@ func (m *mailbox) failPings() {
 	}
 }
 
-// pong finds the ping that is answered. Unsolicited pongs are allowed (RFC 6455, section 5.5.3).
+// pong finds the ping that is answered. A peer may answer only the latest of several, which then stands for those
+// before it, and unsolicited pongs are allowed (RFC 6455, section 5.5.3).
 func (c *Conn) pong(payload []byte) {
 	if len(payload) != 8 {
 		return
@@ -170,17 +172,16 @@ func (c *Conn) pong(payload []byte) {
 	m := &c.mailbox
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, w := range m.pings {
-		if w.payload == binary.BigEndian.Uint64(payload) {
-			rtt := time.Since(w.sent)
-			c.life.rtt.Store(int64(rtt))
-			if w.answer != nil {
-				w.answer <- rtt
-				m.pings[i].answer = nil
-			}
-			m.drop(i)
-			return
+	n := binary.BigEndian.Uint64(payload)
+	for i := slices.IndexFunc(m.pings, func(w pingWait) bool { return w.payload == n }); i >= 0; i-- {
+		w := &m.pings[0]
+		rtt := time.Since(w.sent)
+		c.life.rtt.Store(int64(rtt))
+		if w.answer != nil {
+			w.answer <- rtt
+			w.answer = nil
 		}
+		m.drop(0)
 	}
 }
 

@@ -306,6 +306,29 @@ func TestPingMeasures(t *testing.T) {
 	})
 }
 
+// RFC 6455, section 5.5.3: a peer that is behind may answer only the latest ping.
+func TestPongAnswersEarlierPingsToo(t *testing.T) {
+	c, p := peerOf(t, Server, nil)
+	go c.ReadMessage(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	results := make(chan error, 3)
+	var latest string
+	for range cap(results) {
+		go func() { _, err := c.Ping(ctx); results <- err }()
+		var err error
+		if _, latest, err = p.frame(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.send(fin|wirePong, latest)
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestPingWhileTheConnectionEnds(t *testing.T) {
 	for range 200 {
 		c, p := peerOf(t, Server, nil)
