@@ -43,11 +43,11 @@ type Options struct {
 	PingInterval time.Duration
 
 	// PingGrace is how long after that ping something has to arrive; otherwise the connection ends
-	// without a Close frame, with the local code 1006. 0 means 10 s.
+	// without a Close frame, with the local code 1006. 0 means 10 s, a negative value no time.
 	PingGrace time.Duration
 
 	// CloseTimeout is how long the peer may take to answer a Close frame, and to end the TCP
-	// connection after one. 0 means 5 s.
+	// connection after one. 0 means 5 s, a negative value that the connection is cut behind the frame.
 	CloseTimeout time.Duration
 
 	// WriteTimeout is how long a write may be stuck because the peer does not read, counted anew
