@@ -218,7 +218,10 @@ func (s *server) warn() {
 		p := e.(*config.Problem)
 		if !s.warned[p.Error()] {
 			s.warned[p.Error()] = true
-			setting := s.settings.Allow // warnings are about origins
+			setting := s.settings.Allow // warnings are about origins and certificates
+			if strings.HasSuffix(p.Setting, ".certificate") {
+				setting = "--tls-cert"
+			}
 			if at, known := s.source.Position(p.Setting); known {
 				setting = at.String() + ": " + p.Setting
 			}

@@ -137,7 +137,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"any free port twice", func(c *Config) { c.Listen = []string{"[::1]:0", "[::1]:0"} }, nil},
 		{"a certificate without key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file"}} }, []string{"listener[0].certificate: a certificate needs its key"}},
 		{"a missing key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "no"}} }, []string{"listener[0].key: no: no such file"}},
-		{"not a certificate", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: file and the key file: failed to find any PEM data in certificate input"}},
+		{"not a certificate", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file", Key: "file"}} }, []string{"listener[0].certificate: file has no certificate in PEM"}},
 		{"permissions of TCP", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Mode: "0600"}} }, []string{"listener[0].mode: is for Unix sockets"}},
 		{"a limit of users whom nobody knows", func(c *Config) { c.Route[0].Limits.SessionsPerUser = 1 }, []string{"route[0].limits.sessions_per_user: nobody has a name"}},
 		{"a header with the host that is none", func(c *Config) { c.Client.HostHeader = "X Host" }, []string{`client.host_header: "X Host" is not`}},

@@ -2,10 +2,12 @@ package config
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -81,7 +83,21 @@ func (l *Listener) check(p *problems, at string) {
 	for i, c := range l.Certificates {
 		checkPair(p, fmt.Sprintf("%s.certificates[%d]", at, i), c.Certificate, c.Key)
 	}
-	p.add(at+".client_ca", readable(l.ClientCA))
+	p.add(at+".client_ca", checkAuthorities(l.ClientCA))
+	if l.ClientCertificate == "optional" && l.ClientCA == "" {
+		p.addf(at+".client_certificate", "says how much client_ca asks for: give that as well")
+	}
+	if l.ACME != nil {
+		p.add(at+".acme.roots", checkAuthorities(l.ACME.Roots))
+		if len(l.ACME.Names) == 0 {
+			p.addf(at+".acme.names", "must not be empty: certificates are for names")
+		}
+		for i, name := range l.ACME.Names {
+			if strings.ContainsAny(name, "*/: ") {
+				p.addf(fmt.Sprintf("%s.acme.names[%d]", at, i), "%q is not a name like example.com: there are no certificates for patterns or addresses", name)
+			}
+		}
+	}
 	if l.ClientCA != "" && !l.Secure() {
 		p.addf(at+".client_ca", "is for TLS: give a certificate as well")
 	}
@@ -110,10 +126,43 @@ func checkPair(p *problems, at string, certificate, key Path) {
 	p.add(at+".certificate", err1)
 	p.add(at+".key", err2)
 	if err1 == nil && err2 == nil {
-		if _, err := tls.LoadX509KeyPair(string(certificate), string(key)); err != nil {
-			p.addf(at+".certificate", "%s and the key %s: %s", certificate, key, strings.TrimPrefix(err.Error(), "tls: "))
-		}
+		checkContent(p, at, certificate, key)
 	}
+}
+
+// checkContent says in our words what crypto/tls finds wrong.
+func checkContent(p *problems, at string, certificate, key Path) {
+	_, err := tls.LoadX509KeyPair(string(certificate), string(key))
+	if err == nil {
+		return
+	}
+	has := func(text string) bool { return strings.Contains(err.Error(), text) }
+	switch {
+	case has("PEM inputs may have been switched"):
+		p.addf(at+".certificate", "%s is a key: it and the certificate, %s, have been confused", certificate, key)
+	case has("in certificate input"), has("PEM inputs"):
+		p.addf(at+".certificate", "%s has no certificate in PEM (-----BEGIN CERTIFICATE-----)", certificate)
+	case has("in key input"), has("PEM for the private key"):
+		p.addf(at+".key", "%s has no key in PEM (-----BEGIN PRIVATE KEY-----)", key)
+	case has("does not match public key"):
+		p.addf(at+".key", "%s is the key of another certificate than %s", key, certificate)
+	case has("failed to parse private key"):
+		p.addf(at+".key", "%s cannot be read; a key with a password has to be stored without it", key)
+	default:
+		p.addf(at+".certificate", "%s and the key %s: %s", certificate, key, strings.TrimPrefix(err.Error(), "tls: "))
+	}
+}
+
+// checkAuthorities is for a file with certificates, or "".
+func checkAuthorities(file Path) error {
+	if err := readable(file); file == "" || err != nil {
+		return err
+	}
+	data, err := os.ReadFile(string(file))
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		err = fmt.Errorf("%s has no certificate in PEM (-----BEGIN CERTIFICATE-----)", file)
+	}
+	return err
 }
 
 // CheckAddress says what is wrong with an address to listen on: HOST:PORT, unix:PATH or systemd:NAME.

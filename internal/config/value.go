@@ -15,10 +15,26 @@ type Duration time.Duration
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
 	if err != nil || v < 0 {
-		return fmt.Errorf("%q is not a time like 30s, 500ms or 1h30m", b)
+		return fmt.Errorf("%q is not a time like 30s, 500ms or 1h30m%s", b, meantTime(string(b)))
 	}
 	*d = Duration(v)
 	return nil
+}
+
+// meantTime says how a time is written that is meant by something else, "" if that is not known.
+func meantTime(s string) string {
+	s = strings.ToLower(strings.ReplaceAll(s, " ", ""))
+	if number, days := strings.CutSuffix(s, "d"); days {
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
+			s = fmt.Sprint(24*n, "h")
+		}
+	} else if _, err := strconv.ParseUint(s, 10, 32); err == nil {
+		s += "s"
+	}
+	if d, err := time.ParseDuration(s); err != nil || d < 0 {
+		return ""
+	}
+	return "; write " + s
 }
 
 // MarshalText writes it.
@@ -71,8 +87,20 @@ func (s *Size) Set(v string) error { return s.UnmarshalText([]byte(v)) }
 // Type is the name that a flag's help shows.
 func (s *Size) Type() string { return "size" }
 
-// ParseSize reads a number of bytes with an optional K, M or G (2^10, 2^20, 2^30).
+// ParseSize reads a number of bytes with an optional K, M or G (2^10, 2^20, 2^30). With an error it is 0.
 func ParseSize(s string) (int64, error) {
+	if n, ok := parseSize(s); ok {
+		return n, nil
+	}
+	meant := strings.ToUpper(strings.ReplaceAll(s, " ", ""))
+	meant = strings.TrimSuffix(strings.TrimSuffix(meant, "B"), "I") // KB and KiB
+	if _, ok := parseSize(meant); ok {
+		return 0, fmt.Errorf("%q is not a size like 4096, 64K or 1M; write %s", s, meant)
+	}
+	return 0, fmt.Errorf("%q is not a size like 4096, 64K or 1M", s)
+}
+
+func parseSize(s string) (n int64, ok bool) {
 	digits, shift := s, 0
 	if len(s) > 0 {
 		if i := strings.IndexByte("KMG", s[len(s)-1]&^0x20); i >= 0 {
@@ -80,10 +108,7 @@ func ParseSize(s string) (int64, error) {
 		}
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("%q is not a size like 4096, 64K or 1M", s)
-	}
-	return n << shift, nil
+	return n << shift, err == nil && n >= 0 && n <= math.MaxInt64>>shift
 }
 
 // A Mode is a set of permissions, written in octal: "0660". "" = not set, which is not the same as "0".

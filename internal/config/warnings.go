@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
+	"time"
 
 	"github.com/wspawn/wspawn/internal/origin"
 )
@@ -10,6 +12,13 @@ import (
 // one *multierror.Error of *[Problem], or nil.
 func (c *Config) Warnings() error {
 	var p problems
+	for i, l := range c.Listener {
+		at := fmt.Sprintf("listener[%d]", i)
+		p.add(at+".certificate", expiry(l.Certificate, l.Key))
+		for j, pair := range l.Certificates {
+			p.add(fmt.Sprintf("%s.certificates[%d].certificate", at, j), expiry(pair.Certificate, pair.Key))
+		}
+	}
 	for i, r := range c.Route {
 		for _, o := range r.Origins {
 			if e, err := origin.Parse(o); err == nil && e.Warning() != "" {
@@ -18,4 +27,19 @@ func (c *Config) Warnings() error {
 		}
 	}
 	return p.all.ErrorOrNil()
+}
+
+// expiry says that clients will not take a certificate, because of its dates.
+func expiry(certificate, key Path) error {
+	pair, err := tls.LoadX509KeyPair(string(certificate), string(key))
+	if err != nil {
+		return nil // there is none, or it is gone since it was checked
+	}
+	switch now := time.Now(); {
+	case now.After(pair.Leaf.NotAfter):
+		return fmt.Errorf("%s was good until %s: clients refuse it", certificate, pair.Leaf.NotAfter.Format(time.RFC3339))
+	case now.Before(pair.Leaf.NotBefore):
+		return fmt.Errorf("%s is good from %s on: until then clients refuse it", certificate, pair.Leaf.NotBefore.Format(time.RFC3339))
+	}
+	return nil
 }
