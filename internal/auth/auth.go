@@ -92,6 +92,11 @@ func late(err error) *Refusal {
 	return &Refusal{Status: http.StatusGatewayTimeout, Reason: "authentication took too long", Err: err}
 }
 
+func blocked(wait time.Duration) *Refusal {
+	rej := wsframe.Reject(http.StatusTooManyRequests, "too many failed logins").RetryAfter(wait)
+	return &Refusal{Status: rej.Status, Reason: rej.Reason, Header: rej.Header}
+}
+
 // A Guard is a handler that only lets pass whom a method knows. The fields must not change after the first request.
 type Guard struct {
 	// Methods are asked in this order. One that succeeds is enough. Without any, nothing passes. To ask for more than
@@ -137,9 +142,7 @@ func From(ctx context.Context) *Identity {
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.once.Do(g.init)
 	if wait := g.failures.Blocked(r.RemoteAddr); wait > 0 {
-		rej := wsframe.Reject(http.StatusTooManyRequests, "too many failed logins").RetryAfter(wait)
-		g.log.Info("request refused", "remote", r.RemoteAddr, "status", rej.Status, "reason", rej.Reason)
-		rej.Write(w)
+		g.refuse(w, r, blocked(wait))
 		return
 	}
 	id, refusal := g.ask(r)

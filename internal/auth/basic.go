@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"github.com/tg123/go-htpasswd"
+
+	"github.com/wspawn/wspawn/internal/limit"
 )
 
 // BasicConfig is the configuration of [NewBasic].
@@ -23,16 +25,20 @@ type BasicConfig struct {
 	File string
 	// Realm is what browsers show to the user. Empty: "wspawn".
 	Realm string
+	// Failures are those of the [Guard]. Checks wait for their turn, and what has come at the same time as too many wrong
+	// passwords is not worth one. Nil: all are checked.
+	Failures *limit.Failures
 	// Log is told of lines that are wrong, without what is in them. Nil logs nothing.
 	Log *slog.Logger
 }
 
 // Basic checks user and password against a file (RFC 7617).
 type Basic struct {
-	realm string
-	users live[*users]
-	turn  chan struct{} // holds one element for each check that runs: they are meant to be slow
-	seed  []byte        // of the digests
+	realm    string
+	users    live[*users]
+	failures *limit.Failures
+	turn     chan struct{} // holds one element for each check that runs: they are meant to be slow
+	seed     []byte        // of the digests
 }
 
 type users struct {
@@ -47,7 +53,7 @@ type user struct {
 
 // NewBasic reads the file for the first time.
 func NewBasic(c BasicConfig) (*Basic, error) {
-	b := &Basic{realm: c.Realm, turn: make(chan struct{}, runtime.GOMAXPROCS(0)), seed: make([]byte, 32)}
+	b := &Basic{realm: c.Realm, failures: c.Failures, turn: make(chan struct{}, runtime.GOMAXPROCS(0)), seed: make([]byte, 32)}
 	if b.realm == "" {
 		b.realm = "wspawn"
 	}
@@ -121,7 +127,7 @@ func (b *Basic) Authenticate(r *http.Request) (*Identity, error) {
 	ok, err = b.check(r, all, name, password)
 	switch {
 	case err != nil:
-		return nil, late(err)
+		return nil, err
 	case !ok:
 		// The same whether there is such a user or not. The name may be a password typed into the wrong field.
 		return nil, wrong("wrong user or password", nil)
@@ -146,7 +152,12 @@ func (b *Basic) check(r *http.Request, all *users, name, password string) (bool,
 	case b.turn <- struct{}{}:
 		defer func() { <-b.turn }()
 	case <-r.Context().Done():
-		return false, r.Context().Err()
+		return false, late(r.Context().Err())
+	}
+	if b.failures != nil {
+		if wait := b.failures.Blocked(r.RemoteAddr); wait > 0 {
+			return false, blocked(wait)
+		}
 	}
 	right := u.password.MatchesPassword(password)
 	if !known || !right {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/wspawn/wspawn/internal/limit"
 	"github.com/wspawn/wspawn/internal/streamtest"
@@ -212,3 +213,54 @@ func TestFilesAreNotReadWhileTheyAreWritten(t *testing.T) {
 		<-written
 	}
 }
+
+// Guesses that come at the same time do not all take their time from others.
+func TestGuessesAtTheSameTimeAreNotAllChecked(t *testing.T) {
+	failures := &limit.Failures{Burst: 2}
+	file := filepath.Join(t.TempDir(), "users")
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("anna:"+string(hash)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewBasic(BasicConfig{File: file, Failures: failures})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.turn = make(chan struct{}, 1)
+	m.turn <- struct{}{}
+	const n = 50
+	var let sync.WaitGroup // the guard has let all of them pass
+	let.Add(n)
+	g := &Guard{Methods: []Method{passing{&let}, m}, Failures: failures}
+	var checked atomic.Int32
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.SetBasicAuth("anna", "guess")
+			w := httptest.NewRecorder()
+			switch g.ServeHTTP(w, r); {
+			case w.Code == 401:
+				checked.Add(1)
+			case w.Code != 429 || w.Header().Get("Retry-After") == "":
+				t.Errorf("status %d, %v", w.Code, w.Header())
+			}
+		})
+	}
+	let.Wait()
+	<-m.turn
+	all.Wait()
+	if got := checked.Load(); got < 2 || got == n {
+		t.Errorf("%d of %d were checked", got, n)
+	}
+}
+
+// passing knows nobody, and says that it was asked.
+type passing struct{ asked *sync.WaitGroup }
+
+func (p passing) Authenticate(*http.Request) (*Identity, error) { p.asked.Done(); return nil, nil }
+func (passing) Challenge() string                               { return "" }
+func (passing) Strip(*http.Request)                             {}

@@ -34,7 +34,7 @@ func who(r *wsframe.Request) []slog.Attr {
 func (s *service) guard(c *config.Auth, next http.Handler) (http.Handler, error) {
 	g := &auth.Guard{Next: next, Failures: s.o.failures, Outlive: !c.EndSessions, Log: s.log}
 	if c.Htpasswd != "" {
-		m, err := auth.NewBasic(auth.BasicConfig{File: string(c.Htpasswd), Realm: c.Realm, Log: s.log})
+		m, err := auth.NewBasic(auth.BasicConfig{File: string(c.Htpasswd), Realm: c.Realm, Failures: g.Failures, Log: s.log})
 		if err != nil {
 			return nil, err
 		}
