@@ -42,6 +42,8 @@ func answers(t *testing.T, m Maker) {
 		{name: "the end of no body", request: Request(Script(ok, "drain")), status: 200, body: "read 0 bytes\n"},
 		{name: "a request body", request: "POST /?" + Script(ok, "var:CONTENT_LENGTH", "echo") + " HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", status: 200, body: "CONTENT_LENGTH=5\nhello"},
 		{name: "a request body that nobody reads", request: "POST /?" + Script(ok, "print:done") + " HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", status: 200, body: "done"},
+		{name: "the body of a GET", request: "GET /?" + Script(ok, "echo") + " HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", status: 200, body: "hello"},
+		{name: "ranges are the business of programs", request: Request(Script("print:Content-Length: 5\n\nhello"), "Range: bytes=1-2"), status: 200, body: "hello", header: map[string]string{"Accept-Ranges": ""}},
 		{name: "a large answer", request: Request(Script(ok, "count:300000")), status: 200, body: strings.Repeat("0123456789", 30000)},
 	}
 	addr := Start(t, m(t, cgi.Options{}))
