@@ -30,13 +30,18 @@ func (d *decoder) table(v reflect.Value, n *node, path string) {
 		sub := n.sub[key]
 		i := slices.IndexFunc(list, func(f field) bool { return f.key == key })
 		if i < 0 {
-			d.add(sub.name, join(path, key), "unknown key; %s", whereIs(key, v.Type()))
+			hint, meant := whereIs(key, v.Type())
+			d.add(sub.name, join(path, key), "unknown key; %s", hint)
+			if meant != "" {
+				d.wrong[len(d.wrong)-1].meant = join(path, meant)
+			}
 			continue
 		}
 		d.value(v.FieldByIndex(list[i].index), sub, join(path, key), list[i])
 	}
 	for _, f := range list {
-		if f.required && n.sub[f.key] == nil && !d.broken {
+		meant := func(l *Located) bool { return l.meant == join(path, f.key) }
+		if f.required && n.sub[f.key] == nil && !d.broken && !slices.ContainsFunc(d.wrong, meant) {
 			d.add(n.at, join(path, f.key), "missing; add %s = %s", f.key, example(f.typ))
 		}
 	}

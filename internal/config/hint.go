@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -10,15 +11,16 @@ import (
 	"time"
 )
 
-// whereIs says what to do about a key that its table does not have: it is misspelt, or belongs somewhere else.
-func whereIs(key string, t reflect.Type) string {
+// whereIs says what to do about a key that its table does not have: it is misspelt, or belongs somewhere else. meant is the key that
+// it stands for in this table, "" if there is none.
+func whereIs(key string, t reflect.Type) (hint, meant string) {
 	var here []string
 	for _, f := range fields(t) {
 		here = append(here, f.key)
 	}
 	near, far := Nearest(key, here)
 	if near != "" && far <= 1 {
-		return "did you mean " + strconv.Quote(near) + "?"
+		return "did you mean " + strconv.Quote(near) + "?", near
 	}
 	others := slices.Clone(owners()[key])
 	inner := "" // of the headers of tables in this one
@@ -38,16 +40,19 @@ func whereIs(key string, t reflect.Type) string {
 	})
 	switch {
 	case len(others) > 3:
-		return strconv.Quote(key) + " is a key of " + strings.Join(others[:3], ", ") + " and others"
+		return strconv.Quote(key) + " is a key of " + strings.Join(others[:3], ", ") + " and others", ""
 	case len(others) > 0:
-		return strconv.Quote(key) + " is a key of " + enumerate(others, "and")
+		return strconv.Quote(key) + " is a key of " + enumerate(others, "and"), ""
 	case near != "" && far <= max(1, len(key)/3):
-		return "did you mean " + strconv.Quote(near) + "?"
+		return "did you mean " + strconv.Quote(near) + "?", near
 	case otherNames[strings.ReplaceAll(key, "-", "_")] != "":
-		return "it is " + otherNames[strings.ReplaceAll(key, "-", "_")]
+		return "it is " + otherNames[strings.ReplaceAll(key, "-", "_")], ""
+	}
+	if near, far := Nearest(key, slices.Sorted(maps.Keys(owners()))); far <= 1 && len(key) > 3 {
+		return "did you mean " + strconv.Quote(near) + ", a key of " + enumerate(owners()[near][:min(3, len(owners()[near]))], "or") + "?", ""
 	}
 	slices.Sort(here)
-	return "the keys here are " + enumerate(here, "and")
+	return "the keys here are " + enumerate(here, "and"), ""
 }
 
 // otherNames are what flags are called, and what other servers call it.

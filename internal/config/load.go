@@ -57,7 +57,8 @@ func (s *Source) check(c *Config, known mistakes) mistakes {
 	for _, e := range many.Errors {
 		found := e.(*Located)
 		same := func(l *Located) bool {
-			return l.Setting != "" && (within(l.Setting, found.Setting) || within(found.Setting, l.Setting))
+			return l.Setting != "" && (within(l.Setting, found.Setting) || within(found.Setting, l.Setting)) ||
+				l.meant != "" && within(found.Setting, l.meant)
 		}
 		if !slices.ContainsFunc(known, same) {
 			more = append(more, found)

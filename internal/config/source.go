@@ -31,6 +31,8 @@ type Located struct {
 
 	At      Position
 	Excerpt string // two lines: the line of the file and a caret below; "" = there is none
+
+	meant string // the setting that an unknown key stands for: it is not missed
 }
 
 // Error is one line that says where, what and what to do, and the excerpt below it.
