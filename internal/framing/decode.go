@@ -200,7 +200,11 @@ func (d *Decoder) completeLast(buf []byte, start, end int, last bool) {
 	case d.Options.Framing != Raw && end-start > d.Options.maxLine() && d.refusesLong():
 		d.tooLong() // for one that need not be collected too: no matter how it was read
 	case d.Options.Framing == JSON:
-		d.verb(buf[start:end])
+		if n, ok := plainText(buf[start:end]); ok {
+			d.emit(buf, start+n, end-len(textTail), wsframe.OpText, true, last)
+		} else {
+			d.verb(buf[start:end])
+		}
 	case d.Options.Framing == Frames:
 		d.frame(buf, start, end, last)
 	case d.Stream != "":

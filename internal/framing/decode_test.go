@@ -47,6 +47,8 @@ var outputTests = []outputTest{
 	{"an unfinished character at the end ends the session", Options{InvalidUTF8: Refuse, Framing: Raw}, []string{"ok\xe2"}, []frame{text("ok"), closing(1007, notUTF8)}},
 
 	{"JSON: text, with what the line end of a Windows program adds", Options{Framing: JSON}, []string{`{"type":"text","data":"a\nb€\u20ac"}` + "\r\n"}, []frame{text("a\nb€€")}},
+	{"JSON: texts in which nothing is escaped, as JavaScript and Python write them", Options{Framing: JSON}, []string{`{"type":"text","data":"a€"}` + "\n" + `{"type": "text", "data": "b{}"}` + "\n" + `{"type":"text","data":""}` + "\n"}, []frame{text("a€"), text("b{}"), text("")}},
+	{"JSON: a text with something behind it", Options{Framing: JSON}, []string{`{"type":"text","data":"a","reason":"b"}` + "\n"}, []frame{text("a")}},
 	{"JSON: binary", Options{Framing: JSON}, []string{`{"type":"binary","data":"AP8K"}` + "\n"}, []frame{bin("\x00\xff\n")}},
 	{"JSON: ping, in its place among messages", Options{Framing: JSON}, []string{`{"type":"text","data":"a"}` + "\n" + `{"type":"ping","data":"p"}` + "\n" + `{"type":"text"}` + "\n"}, []frame{text("a"), {Fin: true, Op: wsframe.OpPing, Payload: "p"}, text("")}},
 	{"JSON: close with code and reason, behind what came before", Options{Framing: JSON}, []string{`{"type":"text","data":"a"}` + "\n" + `{"type":"close","code":4001,"reason":"bye €"}` + "\n" + `{"type":"text","data":"never"}` + "\n"}, []frame{text("a"), closing(4001, "bye €")}},
@@ -255,6 +257,7 @@ func TestBadLinesOfJSONEndTheSession(t *testing.T) {
 		`{"type":"binary","data":"A"}`, `{"type":"binary","data":"A-_="}`,
 		`{"type":"close","code":1005}`, `{"type":"close","code":1006}`, `{"type":"close","code":999}`, `{"type":"close","code":70000}`, `{"type":"close","code":-1}`,
 		`{"type":"ping","data":"` + strings.Repeat("x", 126) + `"}`, `{"type":"pong"}`, `{"type":"Text"}`,
+		`{"type":"text","data":"a"}"}`, `{"type":"text","data":"a\"}`, "{\"type\":\"text\",\"data\":\"a\tb\"}", `{"type":"text","data":"}`,
 	} {
 		o := Options{Framing: JSON}
 		got, _ := decode(t, &o, `{"type":"text","data":"before"}`+"\n"+line+"\n"+`{"type":"text","data":"never"}`+"\n")

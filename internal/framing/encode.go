@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math"
-	"slices"
 
 	"github.com/wspawn/wspawn/wsframe"
 )
@@ -68,7 +67,7 @@ func closeError(code wsframe.CloseCode, reason string) *wsframe.CloseError {
 // leave copies the output out of the batch, so that it may grow over what is not parsed yet.
 func (e *Encoder) leave() {
 	if !e.moved {
-		e.out, e.moved = slices.Clone(e.out), true
+		e.out, e.moved = append(make([]byte, 0, len(e.out)+512), e.out...), true
 	}
 }
 

@@ -65,6 +65,8 @@ func TestEchoAllocatesNothing(t *testing.T) {
 		{"null", Options{Options: framing.Options{Framing: framing.Null}}, 64, 0},
 		{"length", Options{Options: framing.Options{Framing: framing.Length}}, 64, 0},
 		{"frames", frames, 64, 0},
+		// Objects are longer than frames, so their memory is made for each batch. It grows.
+		{"json", Options{Options: framing.Options{Framing: framing.JSON}}, 64, 4},
 		{"frames of 3 KiB", frames, 3 << 10, 0},
 		// More than the pipes hold: a goroutine and a slice of a queue come and go.
 		{"lines of 20 KiB", Options{}, 20 << 10, 4},

@@ -81,6 +81,7 @@ func TestSessionsAllocateNothing(t *testing.T) {
 		{"raw binary over a Unix socket", "unix", Options{Framing: binary}, opBin, 64},
 		{"raw, 3 KiB", "unix", Options{Framing: binary}, opBin, 3 << 10},
 		{"lines", "tcp", Options{Framing: &framing.Options{}}, opText, 64},
+		{"length", "tcp", Options{Framing: &framing.Options{Framing: framing.Length}}, opText, 64},
 		{"frames", "unix", Options{Framing: &framing.Options{Framing: framing.Frames}}, opText, 64},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
