@@ -105,7 +105,7 @@ func (c *call) answer(resp *Response, br *bufio.Reader) error {
 	gateway.Copy(h, resp.Header)
 	gateway.Offer(h, c.r, resp.Status, resp.Header["Upgrade"])
 	if c.r.ProtoMajor == 1 && !c.body.settled() {
-		gateway.Last(h)
+		gateway.Last(h, c.r)
 	}
 	if file != nil {
 		defer file.Close()

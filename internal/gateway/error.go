@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/stream"
 )
 
 // ErrGone says that there is nobody left to answer.
@@ -50,9 +52,7 @@ func (e *Error) Answer(w http.ResponseWriter, r *http.Request) {
 	Early(w, r)
 	if r.Header.Get("Upgrade") != "" {
 		h.Set("X-WebSocket-Reject-Reason", e.Text())
-		if r.ProtoMajor == 1 {
-			Last(h)
-		}
+		Last(h, r)
 	}
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control"} {
 		h.Del(name)
@@ -69,19 +69,24 @@ func (e *Error) Answer(w http.ResponseWriter, r *http.Request) {
 // Early is for answers to r that are given before its body is read, in front of their head: net/http would first wait for
 // the body, which may come late or never.
 func Early(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+	if http1(r) && r.ContentLength != 0 {
 		rc := http.NewResponseController(w)
 		rc.EnableFullDuplex()
 		rc.SetReadDeadline(time.Now().Add(DiscardTime))
-		Last(w.Header())
+		Last(w.Header(), r)
 	}
 }
 
-// Last makes an answer of HTTP/1 the last one of its connection. That is for requests behind which the next one cannot
+// http1 tells it from HTTP/2, whose requests for an upgrade look like those of HTTP/1.
+func http1(r *http.Request) bool { return r.ProtoMajor == 1 && !stream.Extended(r) }
+
+// Last makes the answer to r with header h the last one of its connection, if that is of HTTP/1. That is for requests behind which the next one cannot
 // be told from something else: the rest of a body, or what a client sent ahead of an upgrade that it did not get. A proxy in front
 // that takes any answer for the upgrade would also let the requests behind it pass without its own checks.
-func Last(h http.Header) {
-	h["Connection"] = append([]string{"close"}, h["Connection"]...) // net/http looks at the first one only
+func Last(h http.Header, r *http.Request) {
+	if http1(r) { // in HTTP/2 it would take the requests of others down, too
+		h["Connection"] = append([]string{"close"}, h["Connection"]...) // net/http looks at the first one only
+	}
 }
 
 // hopByHop are fields that describe a connection.
@@ -100,7 +105,7 @@ func Copy(h, from http.Header) {
 // Offer puts the protocols of a 426 into h, the header of the answer to r (RFC 9110, section 15.5.22). HTTP/2 has no
 // such field, and its clients take an answer with it for a broken one.
 func Offer(h http.Header, r *http.Request, status int, protocols []string) {
-	if status == http.StatusUpgradeRequired && len(protocols) > 0 && r.ProtoMajor == 1 {
+	if status == http.StatusUpgradeRequired && len(protocols) > 0 && http1(r) {
 		h["Upgrade"], h["Connection"] = protocols, []string{"Upgrade"}
 	}
 }

@@ -69,18 +69,23 @@ func TestWhatBelongsToAConnection(t *testing.T) {
 	h := http.Header{"X-A": {"1"}, "Connection": {"Upgrade"}}
 	gateway.Copy(h, http.Header{"X-A": {"2"}, "Set-Cookie": {"a", "b"}, "Connection": {"x"}, "Keep-Alive": {"x"}, "Proxy-Connection": {"x"},
 		"Te": {"x"}, "Trailer": {"x"}, "Transfer-Encoding": {"x"}, "Upgrade": {"x"}})
-	gateway.Last(h)
+	r1 := &http.Request{ProtoMajor: 1}
+	gateway.Last(h, &http.Request{ProtoMajor: 2})
+	gateway.Last(h, stream.MarkExtended(r1))
+	gateway.Last(h, r1)
 	if want := (http.Header{"X-A": {"2"}, "Set-Cookie": {"a", "b"}, "Connection": {"close", "Upgrade"}}); !reflect.DeepEqual(h, want) {
 		t.Errorf("%v, want %v", h, want)
 	}
 	for _, tt := range []struct {
-		major, status int
-		want          bool
-	}{{1, 426, true}, {1, 400, false}, {2, 426, false}} {
+		name   string
+		r      *http.Request
+		status int
+		want   bool
+	}{{"426", r1, 426, true}, {"400", r1, 400, false}, {"HTTP/2", &http.Request{ProtoMajor: 2}, 426, false}, {"extended CONNECT", stream.MarkExtended(r1), 426, false}} {
 		h := http.Header{}
-		gateway.Offer(h, &http.Request{ProtoMajor: tt.major}, tt.status, []string{"websocket"})
+		gateway.Offer(h, tt.r, tt.status, []string{"websocket"})
 		if _, ok := h["Upgrade"]; ok != tt.want || h.Get("Connection") == "Upgrade" != tt.want {
-			t.Errorf("HTTP/%d %d: %v", tt.major, tt.status, h)
+			t.Errorf("%s: %v", tt.name, h)
 		}
 	}
 }

@@ -240,6 +240,7 @@ func responsesOverHTTP2(t *testing.T, m Maker) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/extended" {
 			r = stream.MarkExtended(r) // as who serves HTTP/2 does
+			r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 		}
 		h.ServeHTTP(w, r)
 	}))
@@ -253,6 +254,7 @@ func responsesOverHTTP2(t *testing.T, m Maker) {
 		{"/", "Status: 426\nUpgrade: websocket\nConnection: Upgrade\n\n", 426},
 		{"/", "Connection: X\nKeep-Alive: 1\nProxy-Connection: 1\nTransfer-Encoding: chunked\n\n0\n\n", 200},
 		{"/extended", "Status: 101\nUpgrade: foo\n\n", 502},
+		{"/extended", "Status: 426\nUpgrade: websocket\n\n", 426},
 	} {
 		r, err := s.Client().Get(s.URL + tt.path + "?" + Script("print:"+tt.head))
 		if err != nil {

@@ -64,7 +64,7 @@ func (a *answer) WriteHeader(status int) {
 	}
 	gateway.Offer(h, a.c.r, status, a.upgrade)
 	if a.c.body != nil && a.c.r.ProtoMajor == 1 && !a.c.body.settled() {
-		gateway.Last(h)
+		gateway.Last(h, a.c.r)
 	}
 	a.c.w.WriteHeader(status)
 }
