@@ -21,6 +21,9 @@ import (
 // top is the directory of the repository.
 const top = "../.."
 
+// isMissing is what is said about programs, files and users of examples that this machine does not have.
+var isMissing = regexp.MustCompile(`(?m): no such file( or directory)?$|: not found in PATH$|: there is no user "www-data"`)
+
 // pages returns what people read, by its path from the top of the repository.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
@@ -77,6 +80,49 @@ func TestPagesNameFlagsThatExist(t *testing.T) {
 	}
 	if found < 100 {
 		t.Errorf("%d flags alone", found)
+	}
+}
+
+// The commands that stand on lines of their own are understood. The programs and files that they name need not be there.
+func TestCommandsOnPagesAreUnderstood(t *testing.T) {
+	found := 0
+	for page, text := range pages(t) {
+		for _, line := range regexp.MustCompile(`(?m)^(?:    |\$ ).*\bwspawn .*$`).FindAllString(text, -1) {
+			line, _, _ = strings.Cut(line, "  #")
+			for _, m := range regexp.MustCompile(`\bwspawn ([^&|<>]*)`).FindAllStringSubmatch(line, -1) {
+				if strings.TrimSpace(m[1]) == "" {
+					continue // the last word of another command
+				}
+				found++
+				cmd, args, err := rootCommand().Find(strings.Fields(m[1]))
+				if err != nil {
+					t.Errorf("%s: %s: %v", page, line, err)
+					continue
+				}
+				if cmd.Name() != "wspawn" && cmd.Name() != "serve" {
+					if err := cmd.ParseFlags(args); err != nil {
+						t.Errorf("%s: %s: %v", page, line, err)
+					}
+					continue
+				}
+				f, fs := newServeFlags(), pflag.NewFlagSet("", pflag.ContinueOnError)
+				fs.SetInterspersed(false)
+				f.register(fs)
+				if err := fs.Parse(args); err != nil {
+					t.Errorf("%s: %s: %v", page, line, err)
+				} else if f.file == "" {
+					_, err := f.config(fs, fs.Args())
+					for _, err := range each(err) {
+						if !isMissing.MatchString(err.Error()) {
+							t.Errorf("%s: %s: %v", page, line, err)
+						}
+					}
+				}
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("%d commands alone", found)
 	}
 }
 
@@ -142,7 +188,7 @@ func TestConfigurationsOnPagesAreRead(t *testing.T) {
 			}
 			_, _, err := config.Read(file)
 			for _, err := range each(err) {
-				if !regexp.MustCompile(`(?m): no such file( or directory)?$|: not found in PATH$`).MatchString(err.Error()) {
+				if !isMissing.MatchString(err.Error()) {
 					t.Errorf("%s: %v", page, err)
 				}
 			}
