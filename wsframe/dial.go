@@ -47,9 +47,10 @@ type DialOptions struct {
 	UnixSocket string
 
 	// Proxy returns the proxy for a request, nil for none; its URL has scheme http
-	// or https, for ws and wss. The proxy is asked for a tunnel by CONNECT; its own
-	// scheme may be http or https, and user and password are sent as basic
-	// authentication. Nil means http.ProxyFromEnvironment: HTTP_PROXY, HTTPS_PROXY
+	// or https, for ws and wss. The proxy is asked for a tunnel: by CONNECT where its
+	// own scheme is http or https, with user and password as basic authentication,
+	// or by the protocol SOCKS 5 where it is socks5 or socks5h; names are looked up by
+	// the proxy. Nil means http.ProxyFromEnvironment: HTTP_PROXY, HTTPS_PROXY
 	// and NO_PROXY, and never for the local host.
 	Proxy func(*http.Request) (*url.URL, error)
 

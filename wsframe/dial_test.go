@@ -243,8 +243,10 @@ func TestDialTimesOut(t *testing.T) {
 	defer silent.Close()
 	halfway := serveRaw(t, "tcp", "127.0.0.1:0", same("HTTP/1.1 101 x\r\nUpgr"), true)
 	refusing := serveRaw(t, "tcp", "127.0.0.1:0", same("HTTP/1.1 401 x\r\nContent-Length: 10\r\n\r\nabc"), true)
-	proxy := func(*http.Request) (*url.URL, error) {
-		return &url.URL{Scheme: "http", Host: silent.Addr().String()}, nil
+	proxy := func(scheme string) func(*http.Request) (*url.URL, error) {
+		return func(*http.Request) (*url.URL, error) {
+			return &url.URL{Scheme: scheme, Host: silent.Addr().String()}, nil
+		}
 	}
 	for name, tt := range map[string]struct {
 		url string
@@ -253,7 +255,8 @@ func TestDialTimesOut(t *testing.T) {
 		"before the answer":      {"ws://" + silent.Addr().String(), DialOptions{}},
 		"inside the head":        {"ws://" + halfway.addr, DialOptions{}},
 		"in the TLS handshake":   {"wss://" + silent.Addr().String(), DialOptions{}},
-		"before a proxy answers": {"ws://example.com", DialOptions{Proxy: proxy}},
+		"before a proxy answers": {"ws://example.com", DialOptions{Proxy: proxy("http")}},
+		"before SOCKS answers":   {"ws://example.com", DialOptions{Proxy: proxy("socks5")}},
 		"while connecting": {"ws://example.com", DialOptions{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, errors.New("some other text")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/net/proxy"
 )
 
 // A target is where a handshake goes.
@@ -40,8 +41,11 @@ func (t *target) addr() string { return addrOf(t.url) }
 
 func addrOf(u *url.URL) string {
 	port := "80"
-	if u.Scheme == "https" {
+	switch u.Scheme {
+	case "https":
 		port = "443"
+	case "socks5", "socks5h":
+		port = "1080"
 	}
 	return net.JoinHostPort(u.Hostname(), orPort(u, port))
 }
@@ -264,14 +268,39 @@ func (o *DialOptions) proxyFor(t *target) (*url.URL, error) {
 	if err != nil || proxy == nil {
 		return nil, withoutPassword(err)
 	}
-	if proxy.Scheme != "http" && proxy.Scheme != "https" {
-		return nil, fmt.Errorf("scheme %q of proxy %s is not http or https", proxy.Scheme, proxy.Host)
+	switch proxy.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return proxy, nil
 	}
-	return proxy, nil
+	return nil, fmt.Errorf("scheme %q of proxy %s is not http, https, socks5 or socks5h", proxy.Scheme, proxy.Host)
+}
+
+// socks asks a proxy for a connection to addr, which the proxy looks up (RFC 1928).
+func socks(nc net.Conn, server *url.URL, addr string) error {
+	var auth *proxy.Auth
+	if u := server.User; u != nil {
+		auth = &proxy.Auth{User: u.Username()}
+		auth.Password, _ = u.Password()
+	}
+	dialer, err := proxy.SOCKS5("tcp", addrOf(server), auth, nil)
+	if err != nil {
+		return err
+	}
+	// DialContext of the same would wrap the connection. It is bound to a context already.
+	_, err = dialer.(interface {
+		DialWithConn(context.Context, net.Conn, string, string) (net.Addr, error)
+	}).DialWithConn(context.Background(), nc, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("proxy %s: %w", server.Redacted(), err)
+	}
+	return nil
 }
 
 // tunnel asks a proxy for a connection to addr (RFC 9110, section 9.3.6).
 func (o *DialOptions) tunnel(ctx context.Context, nc net.Conn, proxy *url.URL, addr string) (net.Conn, error) {
+	if strings.HasPrefix(proxy.Scheme, "socks5") {
+		return nc, socks(nc, proxy, addr)
+	}
 	if proxy.Scheme == "https" {
 		// The ServerName of the options is for the server.
 		own := DialOptions{TLS: o.TLS.Clone()}

@@ -2,6 +2,7 @@ package wsframe
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestDialFollowsRedirectsWhenAllowed(t *testing.T) {
@@ -207,7 +209,9 @@ func TestDialReportsWhatAProxyRefuses(t *testing.T) {
 		{"http://" + serveRaw(t, "tcp", "127.0.0.1:0", same("HTTP/1.1 200 x\r\n\r\nboo"), false).addr, "data behind", 0},
 		{"http://" + serveRaw(t, "tcp", "127.0.0.1:0", same("HTTP/1.1 200 x\r\nX: "+strings.Repeat("x", maxHead)), false).addr, "larger than", 0},
 		{"http://" + serveRaw(t, "tcp", "127.0.0.1:0", same(""), false).addr, "EOF", 0},
-		{"socks5://127.0.0.1:1", "not http or https", 0},
+		{"socks4://127.0.0.1:1", "not http, https, socks5", 0},
+		{"socks5://user:wrong@" + serveRawBytes(t, "\x05\x02\x01\x01"), "username/password authentication failed", 0},
+		{"socks5h://" + serveRawBytes(t, "\x05\x00\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00"), "connection refused", 0},
 		{"https://user:wrong@" + proxy, "TLS with 127.0.0.1", 0},
 	} {
 		_, _, err := Dial(t.Context(), "ws://example.com", direct(DialOptions{
@@ -296,5 +300,77 @@ func TestTheEnvironmentNamesTheProxy(t *testing.T) {
 		if proxy.Host != want {
 			t.Errorf("%s: proxy %q, want %q", u, proxy.Host, want)
 		}
+	}
+}
+
+// serveRawBytes says the same to everybody, whatever it hears.
+func serveRawBytes(t *testing.T, answer string) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				io.WriteString(c, answer)
+				io.Copy(io.Discard, c)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); all.Wait() })
+	return ln.Addr().String()
+}
+
+// The bytes are those of RFC 1928 and RFC 1929.
+func TestDialThroughSOCKS(t *testing.T) {
+	const want = "\x05\x02\x00\x02" + "\x01\x04user\x04pass" + "\x05\x01\x00\x03\x0bexample.com\x00\x50"
+	for _, scheme := range list("socks5", "socks5h") {
+		near, far := netPair(t)
+		far.SetDeadline(time.Now().Add(patience))
+		heard := make(chan string, 1)
+		go func() {
+			defer far.Close()
+			got := ""
+			for _, step := range []struct {
+				read   int
+				answer string
+			}{{4, "\x05\x02"}, {11, "\x01\x00"}, {18, "\x05\x00\x00\x01\x7f\x00\x00\x01\x12\x34"}} {
+				b := make([]byte, step.read)
+				n, _ := io.ReadFull(far, b)
+				got += string(b[:n])
+				io.WriteString(far, step.answer)
+			}
+			heard <- got
+			if _, req := readRawRequest(far); req != nil {
+				io.WriteString(far, strings.ReplaceAll(good101, "ACCEPT", acceptValue(req.Header.Get("Sec-WebSocket-Key")))+"\r\n")
+			}
+			io.Copy(io.Discard, far)
+		}()
+		c, _, err := Dial(t.Context(), "ws://example.com/chat", direct(DialOptions{
+			Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(scheme + "://user:pass@proxy.example") },
+			DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+				if addr != "proxy.example:1080" {
+					t.Errorf("connects to %s", addr)
+				}
+				return near, nil
+			},
+		}))
+		if got := <-heard; got != want {
+			t.Errorf("%s: the proxy heard %q, want %q", scheme, got, want)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.NetConn() != near {
+			t.Errorf("connection is a %T", c.NetConn())
+		}
+		c.CloseNow()
 	}
 }
