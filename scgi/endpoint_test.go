@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wspawn/wspawn/cgi"
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -160,22 +161,12 @@ func TestTooManyVariablesForUWSGI(t *testing.T) {
 	}
 }
 
-// dead returns an address where nobody listens.
-func dead(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestBackendsTakeTurnsAndStandIn(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	named := func(name string) string {
 		return address(serve(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) })}))
 	}
-	e := &Endpoint{Backends: []string{named("a"), dead(t), "unix:" + filepath.Join(t.TempDir(), "none"), named("b")}}
+	e := &Endpoint{Backends: []string{named("a"), streamtest.Dead(t), "unix:" + filepath.Join(t.TempDir(), "none"), named("b")}}
 	s := front(t, e)
 	count := map[string]int{}
 	for range 20 {
@@ -192,7 +183,7 @@ func TestBackendsTakeTurnsAndStandIn(t *testing.T) {
 
 func TestNoBackend(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	for _, backends := range [][]string{nil, {dead(t)}, {dead(t), "nonsense"}} {
+	for _, backends := range [][]string{nil, {streamtest.Dead(t)}, {streamtest.Dead(t), "nonsense"}} {
 		e := &Endpoint{Backends: backends}
 		s := front(t, e)
 		if len(backends) == 0 {

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 // certificate writes a self-signed certificate for localhost, which is an
@@ -273,7 +275,7 @@ func TestRedirect(t *testing.T) {
 	}
 
 	t.Run("listener", func(t *testing.T) {
-		port := freePort(t)
+		port := streamtest.FreePort(t)
 		d := start(t, []string{"--redirport=" + port}, self("cat")...)
 		main := d.addr
 		d.logged(`\| Starting redirect server   : http://127\.0\.0\.1:` + port + `/`)

@@ -172,7 +172,7 @@ var executable = sync.OnceValue(func() string {
 func start(t *testing.T, flags []string, program ...string) *daemon {
 	t.Helper()
 	for range 5 {
-		port := freePort(t)
+		port := streamtest.FreePort(t)
 		args := append(append([]string{"--address=127.0.0.1", "--port=" + port}, flags...), program...)
 		d := launch(t, args...)
 		d.addr = "127.0.0.1:" + port
@@ -212,17 +212,6 @@ func startUnixBy(t *testing.T, change func(*exec.Cmd), flags []string, program .
 		t.Fatalf("the server did not come up:\n%s%s", d.stdout.String(), d.stderr.String())
 	}
 	return d
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }
 
 // launch runs the command with args.

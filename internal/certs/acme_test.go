@@ -18,16 +18,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
-)
 
-// freePort returns a port that was free a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln := listen(t)
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
-}
+	"github.com/wspawn/wspawn/internal/streamtest"
+)
 
 // start runs a program until the end of the test.
 func start(t *testing.T, name string, args ...string) {
@@ -48,7 +41,7 @@ func TestCertificateOfAnAuthority(t *testing.T) {
 	ln := listen(t)
 	_, tlsPort, _ := net.SplitHostPort(ln.Addr().String())
 	port, _ := strconv.Atoi(tlsPort)
-	dns, directory, management := freePort(t), freePort(t), freePort(t)
+	dns, directory, management := streamtest.FreePort(t), streamtest.FreePort(t), streamtest.FreePort(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": "127.0.0.1:" + directory, "managementListenAddress": "127.0.0.1:" + management,
 		"certificate": own.Certificate, "privateKey": own.Key, "httpPort": 1, "tlsPort": port,
@@ -61,8 +54,8 @@ func TestCertificateOfAnAuthority(t *testing.T) {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, "pebble-challtestsrv", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dns01", "127.0.0.1:"+dns, "-management", "127.0.0.1:"+freePort(t), "-http01", "", "-https01", "", "-tlsalpn01", "")
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	start(t, "pebble-challtestsrv", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dns01", "127.0.0.1:"+dns, "-management", "127.0.0.1:"+streamtest.FreePort(t), "-http01", "", "-https01", "", "-tlsalpn01", "")
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if c, err := net.Dial("tcp", "127.0.0.1:"+dns); err == nil {
 			c.Close()
 			break
@@ -75,7 +68,7 @@ func TestCertificateOfAnAuthority(t *testing.T) {
 	trusted.AddCert(i.cert)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, DisableKeepAlives: true}}
 	roots := x509.NewCertPool()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		resp, err := client.Get("https://127.0.0.1:" + management + "/roots/0")
 		if err == nil {
 			pem, _ := io.ReadAll(resp.Body)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -126,8 +127,7 @@ func TestFailuresOfTheNetworkHaveANextStep(t *testing.T) {
 	wantHint(t, err, "--timeout")
 	(<-silent).Close()
 
-	l.Close()
-	_, _, err = connect(t, Config{URL: addr})
+	_, _, err = connect(t, Config{URL: streamtest.Dead(t)})
 	wantEnd(t, err, StatusFailure, "refused")
 	wantHint(t, err, "is the server running")
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/wspawn/wspawn/internal/config"
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/wsframe"
 )
 
@@ -110,12 +111,7 @@ func arrive(t *testing.T, h *Host, mode string) {
 }
 
 func TestReloadDoesNotShareAPort(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	ln.Close()
+	address := "127.0.0.1:" + streamtest.FreePort(t)
 	with := func(mode string) *config.Config {
 		return pooled(t, mode, func(p *config.Pool) { p.Max, p.MaxSessions, p.Address = 1, 0, address })
 	}

@@ -111,17 +111,6 @@ func raw(t *testing.T, f func(p *peer)) string {
 	return ln.Addr().String()
 }
 
-// dead is an address where nobody listens.
-func dead(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // fetch sends a request and reads the answer.
 func fetch(t *testing.T, r *http.Request) (*http.Response, string) {
 	t.Helper()

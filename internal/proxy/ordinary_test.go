@@ -20,6 +20,7 @@ import (
 
 	"github.com/wspawn/wspawn/internal/backend"
 	"github.com/wspawn/wspawn/internal/gatewaytest"
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 func TestAnswersOfRawBackends(t *testing.T) {
@@ -264,13 +265,13 @@ func TestAClosedConnectionIsReplaced(t *testing.T) {
 
 func TestTheNextBackend(t *testing.T) {
 	live := origin(t, echo)
-	addr := front(t, Config{}, dead(t), live)
+	addr := front(t, Config{}, streamtest.Dead(t), live)
 	for range 4 {
 		if res, body := fetch(t, newRequest(t, "POST", "http://"+addr+"/", strings.NewReader("hello"))); res.StatusCode != 200 || body != "hello" {
 			t.Errorf("%d %q", res.StatusCode, body)
 		}
 	}
-	res, body := fetch(t, newRequest(t, "POST", "http://"+front(t, Config{}, dead(t))+"/", strings.NewReader("hello")))
+	res, body := fetch(t, newRequest(t, "POST", "http://"+front(t, Config{}, streamtest.Dead(t))+"/", strings.NewReader("hello")))
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 		t.Errorf("all are dead: %d %v %q", res.StatusCode, res.Header, body)
 	}

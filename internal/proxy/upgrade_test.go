@@ -19,6 +19,7 @@ import (
 
 	"github.com/wspawn/wspawn/internal/gatewaytest"
 	"github.com/wspawn/wspawn/internal/stream"
+	"github.com/wspawn/wspawn/internal/streamtest"
 )
 
 const (
@@ -351,14 +352,14 @@ func TestTunnels(t *testing.T) {
 func TestBackendsOfUpgrades(t *testing.T) {
 	echo := func(p *peer) { io.Copy(p, p.r) }
 	t.Run("one is dead", func(t *testing.T) {
-		addr := front(t, on, dead(t), switching(t, echo))
+		addr := front(t, on, streamtest.Dead(t), switching(t, echo))
 		for range 4 {
 			c := opened(t, addr, "hello")
 			c.Expect("hello")
 		}
 	})
 	t.Run("all are dead", func(t *testing.T) {
-		c := gatewaytest.Dial(t, front(t, on, dead(t)))
+		c := gatewaytest.Dial(t, front(t, on, streamtest.Dead(t)))
 		c.Send(gatewaytest.Upgrade(""))
 		if res := c.Head(); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 			t.Errorf("%d %v", res.StatusCode, res.Header)
@@ -420,7 +421,7 @@ func TestTheLog(t *testing.T) {
 	if !l.has(`msg="tunnel opened"`, "protocol=websocket", "backend=127.0.0.1:") {
 		t.Errorf("%q", l.all)
 	}
-	fetch(t, newRequest(t, "GET", "http://"+front(t, Config{Log: log}, dead(t))+"/", nil))
+	fetch(t, newRequest(t, "GET", "http://"+front(t, Config{Log: log}, streamtest.Dead(t))+"/", nil))
 	if !l.has(`msg="request failed"`, "status=503", syscall.ECONNREFUSED.Error()) {
 		t.Errorf("%q", l.all)
 	}

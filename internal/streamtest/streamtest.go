@@ -9,7 +9,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"math/big"
+	random "math/rand/v2"
 	"net"
 	"path/filepath"
 	"sync"
@@ -80,3 +82,28 @@ var Certificate = sync.OnceValue(func() tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 })
+
+// Dead returns a TCP address that refuses connections until the end of the test. It belongs to an end of an open
+// connection: the port of a listener that was closed may be somebody else's at once.
+func Dead(t testing.TB) string {
+	t.Helper()
+	near, _ := TCP(t)
+	return near.LocalAddr().String()
+}
+
+// FreePort returns a port of 127.0.0.1 that was free a moment ago, for a program that wants to be told one. It is none of
+// those that systems give to whoever wants any.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10000+random.IntN(20000)))
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		return port
+	}
+	t.Fatal("no port is free")
+	return ""
+}

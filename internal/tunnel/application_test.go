@@ -22,6 +22,7 @@ import (
 	"github.com/wspawn/wspawn/internal/cgirun"
 	"github.com/wspawn/wspawn/internal/frametest"
 	"github.com/wspawn/wspawn/internal/framing"
+	"github.com/wspawn/wspawn/internal/streamtest"
 	"github.com/wspawn/wspawn/scgi"
 	"github.com/wspawn/wspawn/spawner"
 	"github.com/wspawn/wspawn/wsframe"
@@ -176,9 +177,7 @@ func TestApplications(t *testing.T) {
 }
 
 func TestApplicationThatIsDown(t *testing.T) {
-	l := bindAny(t)
-	addr := l.Addr().String()
-	l.Close()
+	addr := streamtest.Dead(t)
 	for _, p := range protocols {
 		s := serve(t, p.gateway(t, addr).Endpoint(Options{}), wsframe.Options{})
 		if _, r := frametest.Try(t, s.addr, "/"); r.StatusCode != 503 {
