@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashicorp/go-multierror"
 
@@ -109,7 +110,7 @@ func checkNumbers(p *problems, path string, table reflect.Value) {
 		case reflect.Slice:
 			if v.Type().Elem().Kind() == reflect.Pointer {
 				for i := range v.Len() {
-					checkNumbers(p, fmt.Sprintf("%s[%d]", setting, i), v.Index(i).Elem())
+					checkNumbers(p, item(setting, i), v.Index(i).Elem())
 				}
 			}
 		case reflect.Map:
@@ -121,6 +122,9 @@ func checkNumbers(p *problems, path string, table reflect.Value) {
 		}
 	}
 }
+
+// item is what a [Problem] calls an element of a list.
+func item(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
 
 // keys returns the names in a table, in order.
 func keys[T any](m map[string]T) []string {
@@ -195,20 +199,22 @@ func (r *Route) check(c *Config, p *problems, at string) {
 	case r.Files != nil && len(endpoints) == 1 && !slices.Contains([]string{"stdio", "cgi", "tunnel"}, endpoints[0]):
 		p.addf(at+".files", "%s answers all requests: give the files a route of their own", endpoints[0])
 	}
-	for _, h := range r.Host {
+	for i, h := range r.Host {
 		if name := strings.TrimPrefix(h, "*."); name == "" || strings.ContainsAny(name, "*/: ") {
-			p.addf(at+".host", "%q is not a name like example.com or *.example.com (without a port)", h)
+			p.addf(item(at+".host", i), "%q is not a name like example.com or *.example.com (without a port)", h)
+		} else if strings.ContainsFunc(h, func(c rune) bool { return c > unicode.MaxASCII }) {
+			p.addf(item(at+".host", i), "clients ask for %q in another form, as xn--bcher-kva.example; write that", h)
 		}
 	}
 	c.checkNamed(p, at+".listeners", r.Listeners)
-	for _, s := range r.Suffix {
+	for i, s := range r.Suffix {
 		if s == "" || strings.Contains(s, "/") {
-			p.addf(at+".suffix", "%q is not the end of a name, like .php", s)
+			p.addf(item(at+".suffix", i), "%q is not the end of a name, like .php", s)
 		}
 	}
-	for _, m := range r.Methods {
+	for i, m := range r.Methods {
 		if !token(m) || strings.ToUpper(m) != m {
-			p.addf(at+".methods", "%q is not a method like GET", m)
+			p.addf(item(at+".methods", i), "%q is not a method like GET", m)
 		}
 	}
 	parts := route.Parts(r.Path)
@@ -221,12 +227,12 @@ func (r *Route) check(c *Config, p *problems, at string) {
 		p.add(setting, err)
 	}
 	checkOrigins(p, at, r.Origins)
-	for _, name := range r.Subprotocols {
+	for i, name := range r.Subprotocols {
 		if name == "*" && len(r.Subprotocols) > 1 {
 			p.addf(at+".subprotocols", `"*" makes the others meaningless: give one or the other`)
 		}
 		if !token(name) {
-			p.addf(at+".subprotocols", "%q is not a token (letters, digits and !#$%%&'*+-.^_`|~)", name)
+			p.addf(item(at+".subprotocols", i), "%q is not a token (letters, digits and !#$%%&'*+-.^_`|~)", name)
 		}
 	}
 	_, err := Headers(r.Headers)
@@ -278,7 +284,7 @@ func (r *Route) check(c *Config, p *problems, at string) {
 }
 
 func checkOrigins(p *problems, at string, origins []string) {
-	for _, o := range origins {
+	for i, o := range origins {
 		if o == "any" {
 			if len(origins) > 1 {
 				p.addf(at+".origins", `"any" makes the other origins meaningless: give one or the other`)
@@ -286,7 +292,7 @@ func checkOrigins(p *problems, at string, origins []string) {
 			continue
 		}
 		if _, err := origin.Parse(o); err != nil {
-			p.add(at+".origins", err)
+			p.add(item(at+".origins", i), err)
 		}
 	}
 }
@@ -306,9 +312,9 @@ func (b *Backends) check(c *Config, p *problems, at string) {
 		p.addf(at+".pool", "excludes servers: a set has addresses or a pool")
 	}
 	known(p, at+".pool", "pool", b.Pool, c.Pool)
-	for _, s := range b.Servers {
+	for i, s := range b.Servers {
 		_, err := backend.ParseAddress(s)
-		p.add(at+".servers", err)
+		p.add(item(at+".servers", i), err)
 	}
 	for i, s := range b.Server {
 		_, err := backend.ParseAddress(s.Address)
@@ -332,9 +338,9 @@ func (t *Target) check(c *Config, p *problems, at string) {
 	}
 	known(p, at+".backends", "backends", t.Backends, c.Backends)
 	known(p, at+".pool", "pool", t.Pool, c.Pool)
-	for _, s := range t.Servers {
+	for i, s := range t.Servers {
 		_, err := backend.ParseAddress(s)
-		p.add(at+".servers", err)
+		p.add(item(at+".servers", i), err)
 	}
 }
 

@@ -96,8 +96,8 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"programs served as files", func(c *Config) {
 			c.Route[0].Stdio.Command, c.Route[0].Stdio.Programs, c.Route[0].Files = nil, "dir", &Files{Root: "dir/"}
 		}, []string{"route[0].files.root: it is the directory of programs as well"}},
-		{"hosts", func(c *Config) { c.Route[0].Host = []string{"example.com:80", "*", "a.*.b"} }, []string{"route[0].host: \"example.com:80\"", "route[0].host: \"*\"", "route[0].host: \"a.*.b\""}},
-		{"suffixes and methods", func(c *Config) { c.Route[0].Suffix, c.Route[0].Methods = []string{"a/b"}, []string{"get"} }, []string{"route[0].suffix: ", "route[0].methods: "}},
+		{"hosts", func(c *Config) { c.Route[0].Host = []string{"example.com:80", "*", "a.*.b", "bücher.example"} }, []string{"route[0].host[0]: \"example.com:80\"", "route[0].host[1]: \"*\"", "route[0].host[2]: \"a.*.b\"", "route[0].host[3]: clients ask for \"bücher.example\" in another form, as xn--"}},
+		{"suffixes and methods", func(c *Config) { c.Route[0].Suffix, c.Route[0].Methods = []string{"a/b"}, []string{"get"} }, []string{"route[0].suffix[0]: ", "route[0].methods[0]: "}},
 		{"a bad path", func(c *Config) { c.Route[0].Path = "x" }, []string{`route[0].path: path "x" does not begin with a slash`}},
 		{"the same path twice", func(c *Config) { add(c, func(r *Route) {}) }, []string{"route[1].path: \"/\" and \"/\" are for the same requests: change one of them (the other one is route[0])"}},
 		{"the same path on other listeners", func(c *Config) {
@@ -116,7 +116,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"the listener that is there without another", func(c *Config) { c.Route[0].Listeners = []string{DefaultListen} }, nil},
 		{"blanks in addresses", func(c *Config) {
 			c.Listen, c.Admin = []string{" 127.0.0.1:1", "localhost :1", "unix: /x", "unix:/a b", "unix:/x "}, "127.0.0.1:2 "
-		}, []string{`admin: "127.0.0.1:2 " has a blank in it: leave that out`, `listen: " 127.0.0.1:1" has a blank`, `listen: "localhost :1" has`, `listen: "unix: /x" has`, `listen: "unix:/x " has`}},
+		}, []string{`admin: "127.0.0.1:2 " has a blank in it: leave that out`, `listen[0]: " 127.0.0.1:1" has a blank`, `listen[1]: "localhost :1" has`, `listen[2]: "unix: /x" has`, `listen[4]: "unix:/x " has`}},
 		{"a listener that redirects", func(c *Config) {
 			l := New[Listener]()
 			l.Address, l.Redirect, c.Route[0].Listeners = "127.0.0.1:1", "https", []string{"127.0.0.1:1"}
@@ -127,12 +127,12 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 			add(c, func(r *Route) { r.Path = "/{y}/b" })
 		}, []string{"route[1].path: \"/a/{x}\" and \"/{y}/b\" have requests in common"}},
 		{"origins", func(c *Config) { c.Route[0].Origins = []string{"any", "https://x.example"} }, []string{`route[0].origins: "any" makes the other origins meaningless`}},
-		{"an origin with a path", func(c *Config) { c.Route[0].Origins = []string{"https://x.example/y"} }, []string{"route[0].origins: "}},
-		{"subprotocols", func(c *Config) { c.Route[0].Subprotocols = []string{"a b"} }, []string{`route[0].subprotocols: "a b" is not a token`}},
+		{"an origin with a path", func(c *Config) { c.Route[0].Origins = []string{"https://x.example/y"} }, []string{"route[0].origins[0]: "}},
+		{"subprotocols", func(c *Config) { c.Route[0].Subprotocols = []string{"a b"} }, []string{`route[0].subprotocols[0]: "a b" is not a token`}},
 		{"headers", func(c *Config) { c.Headers, c.Route[0].Headers = []string{"X y"}, []string{"a: b\r\nc: d"} }, []string{`headers: "X y" is not Name: value`, "route[0].headers: "}},
 
 		{"bad addresses", func(c *Config) { c.Listen = []string{"8080", "h:x", "h:70000", "unix:", "::1:80"} },
-			[]string{`listen: "8080" is not`, `listen: "h:x" has no port`, `listen: "h:70000" has no port`, `listen: "unix:" needs a path`, `listen: "::1:80" is not`}},
+			[]string{`listen[0]: "8080" is not`, `listen[1]: "h:x" has no port`, `listen[2]: "h:70000" has no port`, `listen[3]: "unix:" needs a path`, `listen[4]: "::1:80" is not`}},
 		{"the same address twice", func(c *Config) { c.Listen, c.Listener = []string{"[::1]:80"}, []*Listener{{Address: "[::1]:80"}} }, []string{"listener[0].address: \"[::1]:80\" is given twice"}},
 		{"any free port twice", func(c *Config) { c.Listen = []string{"[::1]:0", "[::1]:0"} }, nil},
 		{"a certificate without key", func(c *Config) { c.Listener = []*Listener{{Address: "x:1", Certificate: "file"}} }, []string{"listener[0].certificate: a certificate needs its key"}},
@@ -201,7 +201,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"a user that does not exist", func(c *Config) { c.Program["p"].User = "no-such" }, []string{`program.p.user: there is no user "no-such"`}},
 		{"a group that does not exist", func(c *Config) { c.Program["p"].Group = "no-such" }, []string{`program.p.group: there is no group "no-such"`}},
 		{"a user by number", func(c *Config) { c.Program["p"].User, c.Program["p"].Group = "4000000000", "4000000000" }, nil},
-		{"a value among names", func(c *Config) { c.Program["p"].PassEnv = []string{"A=1"} }, []string{`program.p.pass_env: "A=1" is not the name of a variable`}},
+		{"a value among names", func(c *Config) { c.Program["p"].PassEnv = []string{"A=1"} }, []string{`program.p.pass_env[0]: "A=1" is not the name of a variable`}},
 		{"a ladder", func(c *Config) { c.Program["p"].Stop = "now" }, []string{`program.p.stop: "now" is no step`}},
 		{"environment", func(c *Config) { c.Program["p"].Env = map[string]string{"A=": "1"} }, []string{`program.p.env."A=": not the name`}},
 		{"a directory to work in", func(c *Config) { c.Program["p"].Directory = "no" }, []string{"program.p.directory: no: no such file or directory"}},
@@ -222,7 +222,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 		{"no addresses", func(c *Config) { c.Backends["b"].Servers = nil }, []string{"backends.b: there are no addresses"}},
 		{"addresses and a pool", func(c *Config) { c.Backends["b"].Pool = "l" }, []string{"backends.b.pool: excludes servers"}},
 		{"an unknown pool", func(c *Config) { c.Backends["b"].Servers, c.Backends["b"].Pool = nil, "z" }, []string{"backends.b.pool: there is no [pool.z]: there is l"}},
-		{"an address that is none", func(c *Config) { c.Backends["b"].Servers = []string{"x"} }, []string{"backends.b.servers: "}},
+		{"an address that is none", func(c *Config) { c.Backends["b"].Servers = []string{"x"} }, []string{"backends.b.servers[0]: "}},
 		{"a weight", func(c *Config) { c.Backends["b"].Server = []*Server{{Address: "a:1", Weight: 0}} }, []string{"backends.b.server[0].weight: 0 is less than 1"}},
 		{"a hash of nothing", func(c *Config) { c.Backends["b"].Balance = "cookie" }, []string{"backends.b.hash_name: "}},
 		{"two targets", func(c *Config) {
@@ -257,7 +257,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				r.CGI = New[CGI]()
 				r.CGI.Path, r.CGI.Program, r.CGI.Interpreters, r.CGI.Sendfile = "no", "p", map[string]string{".x": "no such"}, []Path{"no"}
 			})
-		}, []string{"route[0].cgi.path: no: no such file", `route[0].cgi.program: "p" has a command of its own`, `route[0].cgi.interpreters.".x": program "no such"`, "route[0].cgi.sendfile: no: no such"}},
+		}, []string{"route[0].cgi.path: no: no such file", `route[0].cgi.program: "p" has a command of its own`, `route[0].cgi.interpreters.".x": program "no such"`, "route[0].cgi.sendfile[0]: no: no such"}},
 		{"a script that nobody may run", func(c *Config) { with(c, func(r *Route) { r.CGI = New[CGI](); r.CGI.Path = "file" }) }, []string{"route[0].cgi.path: "}},
 		{"FastCGI", func(c *Config) {
 			with(c, func(r *Route) {
@@ -265,7 +265,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				f.Backends, f.Index, f.SplitPath, f.Authorizer = "b", "a/b", []string{""}, New[Target]()
 				f.Framing, f.Upgrade, r.FastCGI = "lines", true, f
 			})
-		}, []string{`route[0].fastcgi.index: "a/b" is not the name`, "route[0].fastcgi.index: needs root", "route[0].fastcgi.split_path: ", "route[0].fastcgi.authorizer: give one of", "route[0].fastcgi.framing: excludes upgrade"}},
+		}, []string{`route[0].fastcgi.index: "a/b" is not the name`, "route[0].fastcgi.index: needs root", "route[0].fastcgi.split_path[0]: ", "route[0].fastcgi.authorizer: give one of", "route[0].fastcgi.framing: excludes upgrade"}},
 		{"another root where there is none", func(c *Config) {
 			with(c, func(r *Route) { r.SCGI = New[SCGI](); r.SCGI.Pool, r.SCGI.Docroot = "l", "/srv" })
 			for i, split := range [][]string{nil, {".php"}} {
@@ -280,7 +280,7 @@ func TestCheckNamesTheSettingAndTheReason(t *testing.T) {
 				r.Proxy = New[Proxy]()
 				r.Proxy.Servers, r.Proxy.StripPrefix, r.Proxy.RequestHeaders = []string{"x"}, "app/", []string{"x"}
 			})
-		}, []string{"route[0].proxy.servers: ", "route[0].proxy.strip_prefix: ", "route[0].proxy.request_headers: "}},
+		}, []string{"route[0].proxy.servers[0]: ", "route[0].proxy.strip_prefix: ", "route[0].proxy.request_headers: "}},
 		{"a header for users whom nobody knows", func(c *Config) {
 			add(c, func(r *Route) {
 				r.Path, r.Stdio, r.Proxy = "/a", nil, &Proxy{Target: Target{Servers: []string{"h:1"}}, UserHeader: "X-User"}

@@ -54,8 +54,8 @@ func (r *Route) checkEndpoint(c *Config, p *problems, at string) {
 			err = readable(f.Root)
 		}
 		p.add(at+".files.root", err)
-		for _, name := range f.Index {
-			p.add(at+".files.index", checkIndex(name))
+		for i, name := range f.Index {
+			p.add(item(at+".files.index", i), checkIndex(name))
 		}
 		switch {
 		case r.Stdio != nil && r.Stdio.Programs != "" && same(string(r.Stdio.Programs), string(f.Root)):
@@ -225,8 +225,8 @@ func (r *Responder) Options() cgi.Options {
 }
 
 func (r *Responder) check(p *problems, at string) {
-	for _, dir := range r.Sendfile {
-		p.add(at+".sendfile", directory(dir))
+	for i, dir := range r.Sendfile {
+		p.add(item(at+".sendfile", i), directory(dir))
 	}
 }
 
@@ -268,9 +268,9 @@ func (f *FastCGI) check(c *Config, p *problems, at string) {
 	if f.Docroot == "" || f.Root != "" || len(f.SplitPath) == 0 { // otherwise nobody looks at the files
 		checkRoot(p, at, f.Root, f.Docroot, f.Index)
 	}
-	for _, s := range f.SplitPath {
+	for i, s := range f.SplitPath {
 		if s == "" || strings.Contains(s, "/") {
-			p.addf(at+".split_path", "%q is not the end of a name, like .php", s)
+			p.addf(item(at+".split_path", i), "%q is not the end of a name, like .php", s)
 		}
 	}
 	if f.Authorizer != nil {

@@ -46,7 +46,10 @@ func (c *Config) AdminListener() *Listener {
 
 // AddressSetting is what a [Problem] with the address of the i-th of Listeners calls it.
 func (c *Config) AddressSetting(i int) string {
-	if i < len(c.Listen) || len(c.Listener) == 0 {
+	switch {
+	case i < len(c.Listen):
+		return item("listen", i)
+	case len(c.Listener) == 0: // the default
 		return "listen"
 	}
 	return fmt.Sprintf("listener[%d].address", i-len(c.Listen))

@@ -24,9 +24,9 @@ func (g *Program) check(p *problems, at string) {
 			p.addf(join(at+".env", name), "not the name of a variable")
 		}
 	}
-	for _, name := range g.PassEnv {
+	for i, name := range g.PassEnv {
 		if name == "" || strings.ContainsAny(name, "= \x00") {
-			p.addf(at+".pass_env", "%q is not the name of a variable; a variable with a value goes into env", name)
+			p.addf(item(at+".pass_env", i), "%q is not the name of a variable; a variable with a value goes into env", name)
 		}
 	}
 	p.add(at+".directory", directory(g.Directory))

@@ -20,9 +20,9 @@ func (c *Config) Warnings() error {
 		}
 	}
 	for i, r := range c.Route {
-		for _, o := range r.Origins {
+		for j, o := range r.Origins {
 			if e, err := origin.Parse(o); err == nil && e.Warning() != "" {
-				p.add(RouteSetting(i)+".origins", fmt.Errorf("origin %q: %s", o, e.Warning()))
+				p.add(item(RouteSetting(i)+".origins", j), fmt.Errorf("origin %q: %s", o, e.Warning()))
 			}
 		}
 	}
