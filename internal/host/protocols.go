@@ -27,33 +27,26 @@ func newProtocols(r *config.Route, f framing.Options, endpoint endpointMaker) (*
 		p.otherwise, err = endpoint(f, nil)
 		return p, err
 	}
-	mode, err := subprotocol.ParseMode(r.DefaultProtocol)
-	if err != nil {
-		return nil, err
-	}
-	var entries []subprotocol.Entry
+	var names []string
+	var err error
 	for _, x := range r.Protocols {
-		entry := subprotocol.Entry{Name: x.Name, Op: wsframe.OpText, Framing: x.Framing}
 		own := f
-		own.OtherType = framing.Pass // both types are good from clients
-		if own.Binary = x.Binary; x.Binary {
-			entry.Op = wsframe.OpBinary
-		}
+		own.Binary, own.OtherType = x.Binary, framing.Pass // both types are good from clients
 		if x.Framing != "" {
 			if own.Framing, err = framing.Parse(x.Framing); err != nil {
 				return nil, err
 			}
 		}
-		entries = append(entries, entry)
+		names = append(names, x.Name)
 		if p.endpoints[x.Name], err = endpoint(own, x); err != nil {
 			return nil, err
 		}
 	}
-	f.Binary, f.OtherType = mode == subprotocol.Binary, framing.Pass
+	f.Binary, f.OtherType = r.DefaultProtocol == "binary", framing.Pass
 	if p.otherwise, err = endpoint(f, nil); err != nil {
 		return nil, err
 	}
-	p.table, err = subprotocol.New(mode, entries...)
+	p.table, err = subprotocol.New(r.DefaultProtocol == "reject", names...)
 	return p, err
 }
 
@@ -76,7 +69,7 @@ func (p *protocols) check(r *wsframe.Request) error {
 // Open opens a session of the endpoint of its subprotocol.
 func (p *protocols) Open(ctx context.Context, r *wsframe.Request) (wsframe.Session, error) {
 	if p.table != nil && r.Protocol != "" {
-		if e := p.endpoints[p.table.Lookup(r.Protocol).Name]; e != nil {
+		if e := p.endpoints[p.table.Name(r.Protocol)]; e != nil {
 			return e.Open(ctx, r)
 		}
 	}
