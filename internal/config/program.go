@@ -68,6 +68,9 @@ func (g *Program) check(p *problems, at string) {
 // look finds out whether there is a program to run.
 func look(command []string) error {
 	_, err := spawner.Look(command[0], "")
+	if err != nil && strings.ContainsAny(command[0], "|&;<>$~`") {
+		return fmt.Errorf("%w; no shell reads it, so that such characters mean themselves: for a shell, run sh with -c and the text", err)
+	}
 	if program, _, more := strings.Cut(command[0], " "); err != nil && more {
 		if _, e := spawner.Look(program, ""); e == nil {
 			return fmt.Errorf("%w; write the program and each of its arguments apart", err)

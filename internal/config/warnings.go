@@ -26,6 +26,26 @@ func (c *Config) Warnings() error {
 			}
 		}
 	}
+	pools, backends := map[string]bool{}, map[string]bool{}
+	for _, r := range c.Route {
+		_, ofPools, ofBackends := r.Uses(c)
+		for name := range ofPools {
+			pools[name] = true
+		}
+		for name := range ofBackends {
+			backends[name] = true
+		}
+	}
+	for _, name := range keys(c.Pool) {
+		if !pools[name] {
+			p.addf(join("pool", name), "no route uses it: it is not started")
+		}
+	}
+	for _, name := range keys(c.Backends) {
+		if !backends[name] {
+			p.addf(join("backends", name), "no route uses it")
+		}
+	}
 	return p.all.ErrorOrNil()
 }
 
