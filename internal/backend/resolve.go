@@ -36,6 +36,12 @@ type found struct {
 	backup bool
 }
 
+// CheckServer says what is wrong with the address of a [Server].
+func CheckServer(address string) error {
+	_, err := newSource(Server{Address: address}, true)
+	return err
+}
+
 func newSource(b Server, resolve bool) (*source, error) {
 	if b.Weight < 0 || b.MaxSessions < 0 {
 		return nil, fmt.Errorf("backend %q: negative weight or limit", b.Address)

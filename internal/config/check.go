@@ -313,12 +313,10 @@ func (b *Backends) check(c *Config, p *problems, at string) {
 	}
 	known(p, at+".pool", "pool", b.Pool, c.Pool)
 	for i, s := range b.Servers {
-		_, err := backend.ParseAddress(s)
-		p.add(item(at+".servers", i), err)
+		p.add(item(at+".servers", i), backend.CheckServer(s))
 	}
 	for i, s := range b.Server {
-		_, err := backend.ParseAddress(s.Address)
-		p.add(fmt.Sprintf("%s.server[%d].address", at, i), err)
+		p.add(fmt.Sprintf("%s.server[%d].address", at, i), backend.CheckServer(s.Address))
 	}
 	if named := b.Balance == "header" || b.Balance == "cookie"; named != (b.HashName != "") {
 		p.addf(at+".hash_name", "the balance header or cookie needs it, and no other")
@@ -339,8 +337,7 @@ func (t *Target) check(c *Config, p *problems, at string) {
 	known(p, at+".backends", "backends", t.Backends, c.Backends)
 	known(p, at+".pool", "pool", t.Pool, c.Pool)
 	for i, s := range t.Servers {
-		_, err := backend.ParseAddress(s)
-		p.add(item(at+".servers", i), err)
+		p.add(item(at+".servers", i), backend.CheckServer(s))
 	}
 }
 
