@@ -28,8 +28,6 @@ type Config struct {
 	// example.com. Those under which a proxy on the same machine is known belong here, unless it sends another Host. A
 	// lone "*" admits all, and so does away with the check.
 	Names []string
-	// Everywhere checks connections over other addresses as well. Then the address itself is a good name, too.
-	Everywhere bool
 	// Setting is how the user knows Names, for the log. Empty: "hosts".
 	Setting string
 	// Log gets a line for each refusal, at level Warn. Nil logs nothing.
@@ -87,8 +85,7 @@ func (p *Policy) Handler(next http.Handler) http.Handler {
 // Check returns nil when the Host of r is good, else an answer with status 421 (RFC 9110, section 15.5.20). No Host at
 // all, as in HTTP/1.0, is good: browsers always send one.
 func (p *Policy) Check(r *http.Request) *wsframe.Rejection {
-	local := localAddr(r)
-	if p.any || r.Host == "" || !p.c.Everywhere && !local.IsLoopback() {
+	if p.any || r.Host == "" || !localAddr(r).IsLoopback() {
 		return nil
 	}
 	name := hostOf(r.Host)
@@ -96,7 +93,7 @@ func (p *Policy) Check(r *http.Request) *wsframe.Rejection {
 		return nil
 	}
 	if addr, err := netip.ParseAddr(name); err == nil {
-		if addr = addr.Unmap(); addr.IsLoopback() || addr == local {
+		if addr.Unmap().IsLoopback() {
 			return nil
 		}
 	}
