@@ -65,6 +65,7 @@ func TestWhatIsWrongWithCertificates(t *testing.T) {
 		{Listener{Certificates: []*Certificate{{"new.pem", "new.key"}}}, "", "certificates[0].certificate: new.pem is good from "},
 	} {
 		c := allRight()
+		c.Pool, c.Backends = nil, nil // which no route uses
 		test.l.Address = "127.0.0.1:0"
 		c.Listener = []*Listener{&test.l}
 		for _, told := range []struct {
