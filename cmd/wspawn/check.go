@@ -45,7 +45,7 @@ started. Its exit status is 0 when all is well, with warnings too, and 1 when no
 			if err != nil {
 				return err
 			}
-			for _, e := range each(source.Locate(c.Warnings())) {
+			for _, e := range each(source.Warnings(c)) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "wspawn: warning: %s\n", printable(e.Error()))
 			}
 			for _, e := range each(source.Locate(c.Rights())) {

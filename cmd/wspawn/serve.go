@@ -214,16 +214,16 @@ func (s *server) warn() {
 	if s.warned == nil {
 		s.warned = make(map[string]bool)
 	}
-	for _, e := range each(s.c.Warnings()) {
-		p := e.(*config.Problem)
-		if !s.warned[p.Error()] {
-			s.warned[p.Error()] = true
+	for _, e := range each(s.source.Warnings(s.c)) {
+		p := e.(*config.Located)
+		if !s.warned[p.Problem.Error()] {
+			s.warned[p.Problem.Error()] = true
 			setting := s.settings.Allow // warnings are about origins and certificates
 			if strings.HasSuffix(p.Setting, ".certificate") {
 				setting = "--tls-cert"
 			}
-			if at, known := s.source.Position(p.Setting); known {
-				setting = at.String() + ": " + p.Setting
+			if s.source != nil {
+				setting = p.At.String() + ": " + p.Setting
 			}
 			s.log.Warn("the configuration may not be what is meant", "setting", setting, "warning", p.Err)
 		}

@@ -145,8 +145,11 @@ func (l *loader) include(tree, item *node, setting string, chain []string) {
 			return
 		}
 		dir := filepath.Dir(pattern)
-		if _, err := os.ReadDir(dir); err != nil && !isPattern(dir) && !errors.Is(err, fs.ErrNotExist) { // Glob says nothing
+		switch entries, err := os.ReadDir(dir); { // Glob says nothing
+		case err != nil && !isPattern(dir) && !errors.Is(err, fs.ErrNotExist):
 			l.add(item.at, setting, "%s: %w", dir, reason(err))
+		case len(files) == 0 && (err != nil || len(entries) > 0): // an empty directory is meant to be filled later
+			l.source.unmatched = append(l.source.unmatched, l.source.locate(&Problem{setting, fmt.Errorf("no file matches %s", pattern)}, item.at))
 		}
 		l.source.watch(dir)
 	}

@@ -61,6 +61,7 @@ type Source struct {
 	lines       map[string][]string // of each file
 	at          map[string]Position // of each setting that is there
 	piped       bool                // one of the files is a pipe
+	unmatched   mistakes            // patterns of include that find nothing
 }
 
 func newSource() *Source {

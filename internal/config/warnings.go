@@ -2,11 +2,31 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/hashicorp/go-multierror"
 
 	"github.com/wspawn/wspawn/internal/origin"
 )
+
+// Warnings is [Config.Warnings] of what was read from the files, and patterns of `include` that no file matches: a *multierror.Error of
+// *[Located], or nil. A nil Source knows no place.
+func (s *Source) Warnings(c *Config) error {
+	var list mistakes
+	if s != nil {
+		list = slices.Clone(s.unmatched)
+	}
+	var many *multierror.Error
+	if errors.As(s.Locate(c.Warnings()), &many) {
+		for _, e := range many.Errors {
+			list = append(list, e.(*Located))
+		}
+	}
+	return list.err()
+}
 
 // Warnings finds what is allowed and yet may not be meant, in a configuration that [Config.Check] finds nothing wrong with. It is
 // one *multierror.Error of *[Problem], or nil.
