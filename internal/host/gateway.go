@@ -148,7 +148,8 @@ func (s *service) scriptVars(root, docroot, index string) (func(*http.Request) (
 	if root == "" {
 		return func(r *http.Request) (cgi.Vars, error) {
 			v := cgi.Vars{PathInfo: r.URL.Path, Software: s.o.Software}
-			return v, amend(r, &v)
+			err := amend(r, &v) // before v is read
+			return v, err
 		}, nil
 	}
 	dir, err := scripts.Open(root, scripts.Options{})
@@ -177,7 +178,8 @@ func (s *service) scriptVars(root, docroot, index string) (func(*http.Request) (
 			v.ScriptFilename = strings.TrimSuffix(docroot, "/") + strings.TrimPrefix(script.File, dir.Path())
 			v.DocumentRoot = docroot
 		}
-		return v, amend(r, &v)
+		err = amend(r, &v) // before v is read
+		return v, err
 	}, nil
 }
 
