@@ -24,7 +24,7 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-const timeout = 30 * time.Second // of every step; none should come near
+const timeout = time.Minute // of every step; none should come near
 
 // Where the programs are compiled to: "wspawn", "count-c", "count-go", ….
 var bin string

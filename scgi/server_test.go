@@ -20,7 +20,7 @@ import (
 	"github.com/wspawn/wspawn/wsframe"
 )
 
-const patience = 20 * time.Second // of everything; nothing should come near
+const patience = time.Minute // of everything; nothing should come near
 
 func hello(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Query", r.URL.RawQuery)

@@ -52,7 +52,7 @@ func sh(script string) *Program {
 }
 
 // bound is the time after which a test gives up waiting for something that has to happen.
-const bound = 30 * time.Second
+const bound = time.Minute
 
 func waitDone(t testing.TB, p *Process) {
 	t.Helper()

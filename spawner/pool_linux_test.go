@@ -342,6 +342,16 @@ func init() {
 		if err != nil {
 			panic(err)
 		}
+		// The guard knows a worker when its start is over, and not while it forks already.
+		for started := 0; started < 2; time.Sleep(time.Millisecond) {
+			started = 0
+			for _, w := range p.Workers() {
+				if w.Pid > 0 {
+					started++
+				}
+			}
+		}
+		os.WriteFile(os.Getenv("PIDS")+".started", nil, 0o600)
 		time.Sleep(time.Hour)
 	}
 }
@@ -358,7 +368,8 @@ func TestNoWorkerSurvivesAKilledServer(t *testing.T) {
 	eventually(t, "two workers and their children run", func() bool {
 		b, _ := os.ReadFile(list)
 		pids = strings.Fields(string(b))
-		return len(pids) == 4
+		_, err := os.Stat(list + ".started")
+		return len(pids) == 4 && err == nil
 	})
 	cmd.Process.Signal(syscall.SIGKILL)
 	cmd.Wait()

@@ -18,7 +18,7 @@ import (
 )
 
 // Timeout bounds every step of a page.
-const Timeout = 30 * time.Second
+const Timeout = 2 * time.Minute
 
 // A Browser is a Chromium with a profile of its own.
 type Browser struct {

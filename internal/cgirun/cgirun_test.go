@@ -24,7 +24,7 @@ import (
 	"github.com/wspawn/wspawn/spawner"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // quick is a ladder for programs that ignore everything.
 var quick = spawner.Ladder{{After: 0}, {After: 50 * time.Millisecond, Signal: syscall.SIGTERM}, {After: 50 * time.Millisecond, Signal: os.Kill}}

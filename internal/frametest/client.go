@@ -16,7 +16,7 @@ import (
 )
 
 // Bound is the time after which a test gives up waiting for something that has to happen.
-const Bound = 30 * time.Second
+const Bound = time.Minute
 
 // A Client speaks bytes, so that it can do what a decent one does not.
 type Client struct {

@@ -16,7 +16,7 @@ import (
 )
 
 // Bound is the time after which a test gives up waiting for something that has to happen.
-const Bound = 30 * time.Second
+const Bound = time.Minute
 
 // A Maker makes a gateway to [Serve] with the given settings. It uses t.Cleanup to end it.
 type Maker func(t *testing.T, o cgi.Options) http.Handler

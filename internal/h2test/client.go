@@ -22,7 +22,7 @@ import (
 )
 
 // Timeout bounds everything that waits for the server.
-const Timeout = 20 * time.Second
+const Timeout = time.Minute
 
 const initialWindow = 65535 // RFC 9113, section 6.5.2
 
