@@ -132,6 +132,10 @@ func (c *call) answer(resp *Response, br *bufio.Reader) error {
 // small pieces that are there already go together.
 func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 	ready, _ := c.ex.(interface{ Ready() bool })
+	quiet := func() bool { return br.Buffered() == 0 && (ready == nil || !ready.Ready()) }
+	if length == 0 || quiet() && strings.HasPrefix(c.w.Header().Get("Content-Type"), "text/event-stream") {
+		c.rc.Flush() // the head says something by itself; that of others goes with the first piece
+	}
 	buf := pieces.Get().(*[32 << 10]byte)
 	defer pieces.Put(buf)
 	for left := length; ; {
@@ -158,7 +162,7 @@ func (c *call) copyBody(from io.Reader, br *bufio.Reader, length int64) error {
 			c.report(err)
 			c.rc.Flush() // what there is
 			return http.ErrAbortHandler
-		case more || len(piece) > 0 && br.Buffered() == 0 && (ready == nil || !ready.Ready()):
+		case more || len(piece) > 0 && quiet():
 			c.patience()
 			if c.rc.Flush() != nil {
 				return gateway.ErrGone

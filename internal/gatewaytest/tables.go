@@ -70,6 +70,13 @@ func answers(t *testing.T, m Maker) {
 			t.Errorf("body %q", body)
 		}
 	})
+	t.Run("a head that says something by itself", func(t *testing.T) {
+		for _, line := range []string{"Content-Length: 0", "Content-Type: text/event-stream"} {
+			c := Dial(t, addr)
+			c.Send(Request(Script("print:"+line+"\n\n", "pause:1h")))
+			c.Head()
+		}
+	})
 	t.Run("output as it comes, input as it comes", func(t *testing.T) {
 		c := Dial(t, addr)
 		c.Send("POST /?" + Script(ok, "print:first ", "read:3", "echo") + " HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n")
