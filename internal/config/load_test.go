@@ -405,6 +405,7 @@ func TestFilesThatAreNoText(t *testing.T) {
 	for content, want := range map[string]string{
 		"\xff\xfel\x00":          "x.toml: in UTF-16; save it in UTF-8",
 		"\xfe\xff\x00l":          "x.toml: in UTF-16; save it in UTF-8",
+		"# caf\xe9\n":            "x.toml:1:6: invalid UTF-8 character in comment; save the file in UTF-8\n    1 | # caf?\n      |      ^",
 		"drain = '5s'\n\x00\x01": "x.toml: not a text file; a configuration is written in TOML",
 	} {
 		if err := os.WriteFile("x.toml", []byte(content), 0o666); err != nil {

@@ -198,6 +198,8 @@ func (r *reader) explain(message string, offset int) string {
 		return "the line should end here; text needs quotes, and every key a line of its own"
 	case strings.HasPrefix(message, "integers cannot have leading zeroes"):
 		return message + "; an octal number is written in quotes"
+	case strings.Contains(message, "UTF-8"):
+		return message + "; save the file in UTF-8"
 	case strings.Contains(message, "escape"):
 		return message + `; a backslash is written as \\, or as it is in '...'`
 	}
