@@ -186,14 +186,18 @@ func (s *server) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return
 		}
-		s.log.Info("stopping", "signal", sig.String(), "drain", drain)
+		// Nobody may be reading the log, so that a line of it waits without end: first what matters.
 		stop()
-		select {
-		case sig := <-signals:
-			s.log.Warn("stopping now", "signal", sig.String())
-			stopNow()
-		case <-now.Done():
-		}
+		go func() {
+			select {
+			case sig := <-signals:
+				stopNow()
+				signal.Stop(signals) // a third one ends the process
+				s.log.Warn("stopping now", "signal", sig.String())
+			case <-now.Done():
+			}
+		}()
+		s.log.Info("stopping", "signal", sig.String(), "drain", drain)
 	}()
 	var reloading sync.WaitGroup
 	defer reloading.Wait()

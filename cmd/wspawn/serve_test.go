@@ -3,11 +3,17 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,4 +90,41 @@ func (c reloads) Handle(_ context.Context, r slog.Record) error {
 		c <- r.Message
 	}
 	return nil
+}
+
+// A log that nobody reads any more holds up those who write to it. It must not hold up the end.
+func TestSignalsCountWhenNobodyReadsTheLog(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	w.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, err := w.Write(make([]byte, 4<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the pipe is not full: %v", err)
+	}
+	cmd := exec.Command("wspawn", "--port", "0", "cat")
+	cmd.Stderr = w
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	in := bufio.NewReader(out)
+	for line := ""; !strings.HasPrefix(line, "listening"); {
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	cmd.Process.Signal(syscall.SIGTERM)
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); !late.Stop() || err != nil {
+		t.Errorf("it ended with: %v", err)
+	}
 }

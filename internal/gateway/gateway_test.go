@@ -149,6 +149,14 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+func TestTokensAreComparedAsASCII(t *testing.T) {
+	for token, want := range map[string]bool{"websocket": true, "WebSocket": true, "web\u017focket": false, "websoc\u212aet": false, "web": false} {
+		if got := gateway.Contains([]string{"h2c", token}, "websocket"); got != want {
+			t.Errorf("%q: %v", token, got)
+		}
+	}
+}
+
 func TestOrDefault(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{0: 7, -1: 0, 5: 5} {
 		if got := gateway.OrDefault(d, 7); got != want {

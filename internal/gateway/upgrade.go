@@ -65,7 +65,7 @@ func List(lines []string) []string {
 	return all
 }
 
-// Contains reports whether a token is in a list, in whatever case.
+// Contains reports whether a token is in a list, in whatever case. In Unicode "ſ" is an s in another case, and is longer.
 func Contains(list []string, token string) bool {
-	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, token) })
+	return slices.ContainsFunc(list, func(s string) bool { return len(s) == len(token) && strings.EqualFold(s, token) })
 }

@@ -150,11 +150,11 @@ func (c *call) verify(res *http.Response, key []string) error {
 		if !gateway.Contains(c.asked, p) {
 			return fmt.Errorf("answer 101: it switches to %.100q, which the client did not ask for", p)
 		}
-		if strings.EqualFold(p, "websocket") {
-			lines := res.Header["Sec-Websocket-Accept"]
-			if len(key) != 1 || len(lines) != 1 || lines[0] != accept(key[0]) {
-				return errors.New("answer 101: Sec-WebSocket-Accept does not belong to the key of the client")
-			}
+	}
+	if gateway.Contains(protocols, "websocket") {
+		lines := res.Header["Sec-Websocket-Accept"]
+		if len(key) != 1 || len(lines) != 1 || lines[0] != accept(key[0]) {
+			return errors.New("answer 101: Sec-WebSocket-Accept does not belong to the key of the client")
 		}
 	}
 	return nil
