@@ -37,3 +37,20 @@ func TestManySessionsAndSilenceCollectGarbageOnce(t *testing.T) {
 		}
 	})
 }
+
+var garbage []byte
+
+func TestLittleGarbageIsNotCollected(t *testing.T) {
+	tr := New()
+	defer tr.Stop()
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		garbage = make([]byte, 100<<10)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.NumGC - before.NumGC; n != 0 {
+		t.Errorf("%d collections for 10 MiB", n)
+	}
+}
