@@ -39,6 +39,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.Write(w)
 		return
 	}
+	if !wsframe.IsUpgrade(r) { // nothing of it goes on behind the answer
+		defer release()
+		h.Next.ServeHTTP(w, r)
+		return
+	}
 	// Behind another Handler, which counts the same session: both let go of it together.
 	outer := Keep(r.Context())
 	held := &hold{release: func() { release(); outer() }}
